@@ -85,6 +85,8 @@ pub struct ServeOptions {
     pub picture_program: Option<PathBuf>,
     /// Program that makes pictures of sessions (`drawpile-cmd`); there are none without.
     pub canvas_renderer: Option<PathBuf>,
+    /// Program that makes videos of time-lapses (`ffmpeg`); there are none without.
+    pub ffmpeg: Option<PathBuf>,
     /// Path pattern of recordings.
     pub record: Option<String>,
     /// Port in announcements, 0 for that of the listener.

@@ -241,8 +241,8 @@ impl Api {
                 self.restore(&session, generation, newest).await?;
             }
             Action::Picture { of, format, output } => self.picture(&of, format, output.as_deref()).await?,
-            Action::Timelapse { of, frames, output } => {
-                self.timelapse(&of, frames, output.as_deref()).await?
+            Action::Timelapse { of, frames, format, output } => {
+                self.timelapse(&of, frames, format, output.as_deref()).await?;
             }
             Action::Compact { session } => self.compact(&session).await?,
             Action::Message { text, session, alert } => {

@@ -9,6 +9,7 @@ mod job;
 mod permit;
 mod queue;
 mod timelapse;
+mod video;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use crate::text;
 pub use permit::RenderPermit;
 use queue::Queue;
 pub use timelapse::{DEFAULT_FRAMES, MAX_FRAMES, MAX_FRAMES_SIZE};
+pub use video::{DEFAULT_FFMPEG, TimelapseFormat};
 
 /// Name of the program, if no other one is wanted.
 pub const DEFAULT_PROGRAM: &str = "drawpile-cmd";
@@ -88,6 +90,12 @@ pub enum RenderError {
     /// There is no program.
     #[error("there is no program that makes pictures of sessions. {WHERE_TO_GET_IT}")]
     NoProgram,
+    /// There is no program that makes videos.
+    #[error(
+        "there is no program that makes videos of time-lapses: install ffmpeg on the server, or name it with --ffmpeg. \
+         Animated PNG (apng) needs none"
+    )]
+    NoFfmpeg,
     /// The recording is too large.
     #[error("the recording is larger than {} MiB", MAX_RECORDING >> 20)]
     TooLarge,
@@ -131,6 +139,7 @@ impl RenderError {
     fn result(&self) -> &'static str {
         match self {
             RenderError::NoProgram
+            | RenderError::NoFfmpeg
             | RenderError::TooLarge
             | RenderError::ResultTooLarge
             | RenderError::FramesTooLarge
@@ -149,6 +158,8 @@ impl RenderError {
 #[derive(Debug, Clone, Default)]
 pub struct Renderer {
     program: Option<PathBuf>,
+    /// The program that makes videos.
+    ffmpeg: Option<PathBuf>,
     /// The program that limits it (`drawhall`); this program without.
     wrapper: Option<PathBuf>,
     timeout: Option<Duration>,
@@ -171,6 +182,11 @@ impl Renderer {
         Renderer { timeout: Some(timeout), ..self }
     }
 
+    /// The same with a program that makes videos of time-lapses, if there is one.
+    pub fn with_ffmpeg(self, ffmpeg: Option<PathBuf>) -> Renderer {
+        Renderer { ffmpeg, ..self }
+    }
+
     /// The same for what nobody waits for: it is refused while the program runs.
     pub fn only_if_idle(self) -> Renderer {
         Renderer { only_if_idle: true, ..self }
@@ -179,6 +195,17 @@ impl Renderer {
     /// Whether there is a program.
     pub fn is_available(&self) -> bool {
         self.program.is_some()
+    }
+
+    /// Checks that there are the programs that a time-lapse needs.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn check_timelapse(&self, format: TimelapseFormat) -> Result<(), RenderError> {
+        if !self.is_available() {
+            return Err(RenderError::NoProgram);
+        }
+        if format.is_video() && self.ffmpeg.is_none() { Err(RenderError::NoFfmpeg) } else { Ok(()) }
     }
 
     /// Waits until no other program runs. The next one waits until the permit is dropped.
@@ -213,10 +240,14 @@ impl Renderer {
     }
 }
 
-/// The path of the program that is wanted, or else of the default one if it is in one of the directories of `search`, the
+/// The path of the program that is wanted, or else of the one with this name if it is in one of the directories of `search`, the
 /// value of the variable `PATH`. A name without a directory is looked for there, too.
-pub fn find_program(wanted: Option<&Path>, search: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
-    let name = wanted.unwrap_or(Path::new(DEFAULT_PROGRAM));
+pub fn find_program(
+    wanted: Option<&Path>,
+    default: &str,
+    search: Option<&std::ffi::OsStr>,
+) -> Option<PathBuf> {
+    let name = wanted.unwrap_or(Path::new(default));
     let is_name = name.components().count() == 1 && name.file_name() == Some(name.as_os_str());
     // The program is started in another directory.
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

@@ -11,7 +11,7 @@ use drawhall::app::{RunningServer, ServeOptions, start};
 use drawhall::config::RuleSource;
 use drawhall::db::Database;
 use drawhall::metrics::Metrics;
-use drawhall::renderer::find_program;
+use drawhall::renderer::{DEFAULT_FFMPEG, DEFAULT_PROGRAM, find_program};
 use drawhall::transport::accept::WebSocketRules;
 use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm};
 use drawhall::transport::trust::Trusted;
@@ -131,6 +131,7 @@ fn raise_open_files() {
 /// # Errors
 /// When the sockets of a service manager cannot be used.
 pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<ServeOptions, Failure> {
+    let search = std::env::var_os("PATH");
     Ok(ServeOptions {
         source: rule_source(options, paths),
         sessions: paths.sessions.clone(),
@@ -140,10 +141,8 @@ pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<Serve
         last_backup: paths.data.as_deref().map(last_backup_in),
         templates: options.templates.clone(),
         picture_program: None,
-        canvas_renderer: find_program(
-            options.canvas_renderer.as_deref(),
-            std::env::var_os("PATH").as_deref(),
-        ),
+        canvas_renderer: find_program(options.canvas_renderer.as_deref(), DEFAULT_PROGRAM, search.as_deref()),
+        ffmpeg: find_program(options.ffmpeg.as_deref(), DEFAULT_FFMPEG, search.as_deref()),
         record: options.record.clone(),
         trace_input: options.trace_input.clone(),
         extauth_provider: options.extauth_provider,

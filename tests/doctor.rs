@@ -297,6 +297,7 @@ const FAULTS: &[(&str, bool, &[&str], Prepare)] = &[
         fs::write(data.path("templates/lobby.dptxt"), "nonsense").unwrap();
     }),
     ("canvas-renderer-missing", false, &["--canvas-renderer", "/nowhere/program"], |_| {}),
+    ("ffmpeg-missing", false, &["--ffmpeg", "/nowhere/ffmpeg"], |_| {}),
     ("canvas-renderer-needed", false, &[], |data| data.setting("compactAtThreshold", "true")),
     ("configuration-problem", false, &[], |data| data.setting("clientTimeout", "soon")),
     ("configuration-unreadable", true, &["--config", "nowhere.cfg"], |_| {}),

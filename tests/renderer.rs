@@ -27,7 +27,7 @@ use diesel::{Connection as _, SqliteConnection};
 use drawhall::app::ServeOptions;
 use drawhall::blocking::CancelOnDrop;
 use drawhall::metrics::Metrics;
-use drawhall::renderer::{Format, RenderError, RenderPermit, Renderer};
+use drawhall::renderer::{Format, RenderError, RenderPermit, Renderer, TimelapseFormat};
 use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::{
     CanvasResize, ClassicDab, DrawDabsClassic, FeatureLimits, FillRect, LayerACL, LayerRetitle,
@@ -380,16 +380,97 @@ fn a_timelapse_has_the_frames_in_order() {
         recording.extend_from_slice(Frame::new(UndoPoint::TYPE, 1, &[]).unwrap().as_bytes());
     }
     let script = timelapse_program(11);
-    let animation = script.permit().timelapse(recording.clone(), 100).unwrap();
+    let animation = script.permit().timelapse(recording.clone(), 100, TimelapseFormat::Apng).unwrap();
     assert_eq!(shades(&animation), [10, 20, 30]);
     assert_eq!(script.counted(), "drawhall_renders_total{result=\"ok\"} 1");
     std::fs::write(script.directory.path().join("frame-2.png"), "text").unwrap();
-    match script.permit().timelapse(recording.clone(), 100) {
+    match script.permit().timelapse(recording.clone(), 100, TimelapseFormat::Apng) {
         Err(RenderError::Failed(reason)) => assert!(reason.contains("a frame cannot be read"), "{reason}"),
         other => panic!("{other:?}"),
     }
-    let nothing = Script::new("exit 0").permit().timelapse(recording, 100).unwrap_err().to_string();
+    let nothing = Script::new("exit 0")
+        .permit()
+        .timelapse(recording, 100, TimelapseFormat::Apng)
+        .unwrap_err()
+        .to_string();
     assert!(nothing.contains("it left no pictures"), "{nothing}");
+}
+
+/// What becomes of a time-lapse of three frames as a video by this program.
+fn video(ffmpeg: &Path, format: TimelapseFormat) -> Result<Vec<u8>, RenderError> {
+    let script = timelapse_program(1);
+    let renderer = script.renderer().with_ffmpeg(Some(ffmpeg.into())).with_timeout(Duration::from_secs(60));
+    permit(&renderer).timelapse(recording(), 100, format)
+}
+
+#[test]
+fn a_video_is_made_of_the_frames_in_order() {
+    // The video has the frames behind its beginning.
+    let ffmpeg = Script::new(
+        r#"for out; do :; done
+        [ "$out" = "$HOME/timelapse.webm" ] && [ ! -e video-00004.png ] || exit 7
+        printf '\032\105\337\243' > "$out"; exec /bin/cat video-00001.png video-00002.png video-00003.png >> "$out""#,
+    );
+    let made = video(&ffmpeg.path(), TimelapseFormat::Webm).unwrap();
+    assert_eq!(made[4..], [grey_png(10), grey_png(20), grey_png(30)].concat());
+}
+
+#[test]
+fn an_encoder_that_fails_in_any_way_is_an_error() {
+    for (script, expected) in [
+        ("exit 3", "ffmpeg: exit status: 3"),
+        ("echo no such encoder >&2; exit 1", "no such encoder"),
+        ("exit 0", "ffmpeg: it left no video"),
+        ("echo text > timelapse.mp4", "what was made is no mp4"),
+        ("exec /bin/ln -s /etc/passwd timelapse.mp4", "ffmpeg: "),
+    ] {
+        let ffmpeg = Script::new(script);
+        match video(&ffmpeg.path(), TimelapseFormat::Mp4) {
+            Err(RenderError::Failed(reason)) => assert!(reason.contains(expected), "{script}: {reason}"),
+            other => panic!("{script}: {other:?}"),
+        }
+    }
+    let large = Script::new("exec /usr/bin/truncate -s 257M timelapse.mp4");
+    let refused = video(&large.path(), TimelapseFormat::Mp4);
+    assert!(matches!(refused, Err(RenderError::FramesTooLarge)), "{refused:?}");
+    let (hangs, script) = (Script::new("exec sleep 1000"), timelapse_program(1));
+    let renderer = script.renderer().with_ffmpeg(Some(hangs.path())).with_timeout(Duration::from_secs(2));
+    let made = permit(&renderer).timelapse(recording(), 100, TimelapseFormat::Mp4);
+    assert!(matches!(made, Err(RenderError::Timeout)), "{made:?}");
+    assert_eq!(script.counted(), "drawhall_renders_total{result=\"timeout\"} 1");
+}
+
+#[test]
+fn without_ffmpeg_it_is_said_how_to_get_it() {
+    let (script, folder) = (timelapse_program(1), tempfile::tempdir().unwrap());
+    let (server, _ann) = lobby_with_vandal(&script, folder.path());
+    let admin = server.admin.unwrap();
+    let answer = ask(admin, "timelapse?format=webm", None);
+    let said = answer.json["message"].as_str().unwrap_or_default();
+    assert!(answer.status == 409 && said.contains("--ffmpeg"), "{} {said}", answer.status);
+    let (said, fine) = ctl(admin, &["timelapse", "lobby", "--format", "mp4"]);
+    assert!(!fine && String::from_utf8_lossy(&said).contains("--ffmpeg"));
+    assert_eq!(ask(admin, "timelapse?format=gif", None).status, 400);
+    assert_eq!(ask(admin, "timelapse?format=apng", None).status, 200);
+}
+
+#[test]
+fn ffmpeg_makes_videos_that_others_can_read() {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let find = |name: &str| drawhall::renderer::find_program(None, name, Some(&search));
+    let (Some(ffmpeg), Some(ffprobe)) = (find("ffmpeg"), find("ffprobe")) else {
+        return common::skip::skip("ffmpeg", "there is no ffmpeg with its ffprobe");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for format in [TimelapseFormat::Webm, TimelapseFormat::Mp4] {
+        let file = folder.path().join(format!("video.{}", format.extension()));
+        std::fs::write(&file, video(&ffmpeg, format).unwrap()).unwrap();
+        let mut probe = std::process::Command::new(&ffprobe);
+        probe.args(["-v", "error", "-count_frames", "-show_entries", "stream=width,height,nb_read_frames"]);
+        let out = probe.args(["-of", "csv=p=0"]).arg(&file).output().unwrap();
+        // The last frame stays for three seconds.
+        assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), "640,480,33", "{format:?}");
+    }
 }
 
 #[test]
@@ -953,7 +1034,8 @@ fn the_server_makes_thumbnails_with_nobody_there() {
         canvas_renderer: Some(script.path()),
         ..ServeOptions::default()
     };
-    let settings = "thumbnailInterval=1\npersistence=true\nsessionUnloadTime=1\nemptySessionLingerTime=1h";
+    // It is due when the last user leaves.
+    let settings = "thumbnailInterval=1h\npersistence=true\nsessionUnloadTime=1\nemptySessionLingerTime=1h";
     let server = TestServer::start_with(settings, options);
     let admin = server.admin.unwrap();
     let mut ann = server.connect();
@@ -1008,14 +1090,15 @@ fn ctl_saves_pictures_and_compacts() {
     assert!(next_reset(&mut ann).iter().any(|m| m.kind == PutTileZstd::TYPE));
 }
 
-/// Whether a process runs with this in its command line.
+/// Whether this script runs. Of a process that is about to become it, the command line cannot be relied on.
 #[cfg(target_os = "linux")]
 fn is_running(path: &Path) -> bool {
     let path = path.to_str().unwrap().as_bytes();
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes.filter(|p| p.file_name().to_string_lossy().parse::<u32>().is_ok()).any(|process| {
         let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|part| part == path)
+        let mut parts = line.split(|byte| *byte == 0);
+        parts.next() == Some(b"/bin/sh") && parts.next() == Some(path)
     })
 }
 
@@ -1052,6 +1135,10 @@ fn a_session_goes_on_while_it_is_compacted_and_its_end_is_that_of_the_program() 
     assert_eq!(request(admin, "DELETE", "/api/sessions/lobby", "", None).status, 200);
     assert_eq!(compacting.join().unwrap(), 404);
     ended();
+    common::eventually("it is only a template again", || {
+        let list = request(admin, "GET", "/api/sessions", "", None).json;
+        list.as_array().unwrap().iter().any(|session| session["alias"] == "lobby" && session["id"].is_null())
+    });
 
     let mut bo = server.connect();
     bo.join("Bo", "lobby");

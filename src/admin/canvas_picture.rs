@@ -17,20 +17,21 @@ use super::recordings::RecordingPath;
 use super::sessions::SessionPath;
 use super::value::Number;
 use crate::blocking::CancelOnDrop;
-use crate::renderer::{DEFAULT_FRAMES, Format, MAX_FRAMES, MAX_RECORDING, RenderError, RenderPermit};
+use crate::renderer::{
+    DEFAULT_FRAMES, Format, MAX_FRAMES, MAX_RECORDING, RenderError, RenderPermit, TimelapseFormat,
+};
 use crate::storage::recorder::ReadError;
 use crate::storage::session_dir::LoadError;
-
-/// Media type of animated PNG.
-const APNG: &str = "image/apng";
 
 pub(super) fn endpoints(api: &mut Api) {
     let summary = "The canvas of a stored session as a picture. Needs a program that makes it: `--canvas-renderer`. \
                    Sessions in memory have none.";
     api.get("sessions/{session}/picture", summary, AdminState::canvas_picture).ends_with_connection();
-    let summary = "How a stored session was drawn, as an animated PNG. Needs `--canvas-renderer`.";
+    let summary = "How a stored session was drawn, as an animated PNG or video. Needs `--canvas-renderer`, and for videos \
+                   `--ffmpeg`.";
     api.get("sessions/{session}/timelapse", summary, AdminState::timelapse).ends_with_connection();
-    let summary = "How an ended session was drawn, as an animated PNG. Needs `--canvas-renderer`.";
+    let summary = "How an ended session was drawn, as an animated PNG or video. Needs `--canvas-renderer`, and for videos \
+                   `--ffmpeg`.";
     api.get("ended/{session}/timelapse", summary, AdminState::ended_timelapse).ends_with_connection();
     let summary =
         "The canvas of an ended session as a picture. Needs a program that makes it: `--canvas-renderer`.";
@@ -38,7 +39,8 @@ pub(super) fn endpoints(api: &mut Api) {
     let summary = "The canvas at the end of a recording as a picture; of one that is being written, as far as it goes. \
                    Needs a program that makes it: `--canvas-renderer`.";
     api.get("recordings/{recording}/picture", summary, AdminState::recording_picture).ends_with_connection();
-    let summary = "How the session of a recording was drawn, as an animated PNG. Needs `--canvas-renderer`.";
+    let summary = "How the session of a recording was drawn, as an animated PNG or video. Needs `--canvas-renderer`, and for \
+                   videos `--ffmpeg`.";
     api.get("recordings/{recording}/timelapse", summary, AdminState::recording_timelapse)
         .ends_with_connection();
 }
@@ -60,34 +62,61 @@ enum WantedFormat {
     Ora,
 }
 
-/// The length of a time-lapse.
+/// The length and form of a time-lapse.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct TimelapseQuery {
     /// About how many frames; 200 without it.
     frames: Number<1, { MAX_FRAMES as i64 }>,
+    /// apng, the default: animated PNG; webm, mp4: videos.
+    format: WantedVideo,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum WantedVideo {
+    #[default]
+    Apng,
+    Webm,
+    Mp4,
+}
+
+/// A time-lapse that is wanted.
+#[derive(Clone, Copy)]
+struct WantedTimelapse {
+    frames: usize,
+    format: TimelapseFormat,
 }
 
 impl TimelapseQuery {
-    fn frames(&self) -> Result<usize, ApiError> {
-        Ok(self.frames.get_as("frames")?.unwrap_or(DEFAULT_FRAMES))
+    fn wanted(&self) -> Result<WantedTimelapse, ApiError> {
+        let format = match self.format {
+            WantedVideo::Apng => TimelapseFormat::Apng,
+            WantedVideo::Webm => TimelapseFormat::Webm,
+            WantedVideo::Mp4 => TimelapseFormat::Mp4,
+        };
+        Ok(WantedTimelapse { frames: self.frames.get_as("frames")?.unwrap_or(DEFAULT_FRAMES), format })
     }
 }
 
-/// An animated PNG.
+/// A time-lapse.
 struct Timelapse {
     /// Name of the file without its extension.
     id: String,
+    format: TimelapseFormat,
     bytes: Vec<u8>,
 }
 
 impl IntoAnswer for Timelapse {
     fn respond(self, response: HttpResponseBuilder) -> HttpResponse {
-        respond_file(response, APNG, &format!("{}.apng", self.id), self.bytes)
+        let name = format!("{}.{}", self.id, self.format.extension());
+        respond_file(response, self.format.media_type(), &name, self.bytes)
     }
 
     fn content(_: &mut SchemaGenerator) -> Option<Value> {
-        file_content(&[APNG])
+        let formats = [TimelapseFormat::Apng, TimelapseFormat::Webm, TimelapseFormat::Mp4];
+        file_content(&formats.map(TimelapseFormat::media_type))
     }
 }
 
@@ -171,18 +200,18 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, TimelapseQuery>,
     ) -> Result<Timelapse, ApiError> {
-        let frames = call.query.frames()?;
+        let wanted = call.query.wanted()?;
         let found = self.recording_of(&call.path.session).await?;
-        self.timelapse_of(found, frames).await
+        self.timelapse_of(found, wanted).await
     }
 
     async fn ended_timelapse(
         self: Arc<Self>,
         call: Call<EndedPath, TimelapseQuery>,
     ) -> Result<Timelapse, ApiError> {
-        let frames = call.query.frames()?;
+        let wanted = call.query.wanted()?;
         let found = self.ended_recording_of(call.path.session)?;
-        self.timelapse_of(found, frames).await
+        self.timelapse_of(found, wanted).await
     }
 
     async fn recording_picture(
@@ -197,9 +226,9 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<RecordingPath, TimelapseQuery>,
     ) -> Result<Timelapse, ApiError> {
-        let frames = call.query.frames()?;
+        let wanted = call.query.wanted()?;
         let found = self.stored_recording(call.path.recording)?;
-        self.timelapse_of(found, frames).await
+        self.timelapse_of(found, wanted).await
     }
 
     async fn recording_of(&self, name: &str) -> Result<Found, ApiError> {
@@ -239,9 +268,12 @@ impl AdminState {
         Ok(CanvasPicture { id, format, bytes })
     }
 
-    async fn timelapse_of(&self, (id, read): Found, frames: usize) -> Result<Timelapse, ApiError> {
-        let bytes = self.render(read, move |permit, recording| permit.timelapse(recording, frames)).await?;
-        Ok(Timelapse { id, bytes })
+    async fn timelapse_of(&self, (id, read): Found, wanted: WantedTimelapse) -> Result<Timelapse, ApiError> {
+        let WantedTimelapse { frames, format } = wanted;
+        self.renderer.check_timelapse(format)?;
+        let make = move |permit: RenderPermit, recording| permit.timelapse(recording, frames, format);
+        let bytes = self.render(read, make).await?;
+        Ok(Timelapse { id, format, bytes })
     }
 
     fn check_renderer(&self) -> Result<(), ApiError> {

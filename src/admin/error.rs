@@ -129,6 +129,7 @@ impl From<RenderError> for ApiError {
     fn from(error: RenderError) -> ApiError {
         let status = match error {
             RenderError::NoProgram
+            | RenderError::NoFfmpeg
             | RenderError::TooLarge
             | RenderError::ResultTooLarge
             | RenderError::FramesTooLarge

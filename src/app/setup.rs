@@ -13,7 +13,8 @@ impl ServeOptions {
 
     /// What makes pictures of sessions.
     pub(super) fn renderer(&self) -> Renderer {
-        Renderer::new(self.canvas_renderer.clone(), self.picture_program.clone(), self.metrics.clone())
+        let (program, wrapper) = (self.canvas_renderer.clone(), self.picture_program.clone());
+        Renderer::new(program, wrapper, self.metrics.clone()).with_ffmpeg(self.ffmpeg.clone())
     }
 
     /// Whether connections to the listeners of the drawing protocol are encrypted.
@@ -58,6 +59,7 @@ impl ServeOptions {
             sessions: self.sessions.clone(),
             templates: self.templates.clone(),
             canvas_renderer: self.canvas_renderer.clone(),
+            ffmpeg: self.ffmpeg.clone(),
             certificate: self.certificate.clone(),
             acme: self.acme.as_ref().map(|acme| AcmeSetup {
                 names: acme.names.clone(),

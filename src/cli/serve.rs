@@ -126,6 +126,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", help_heading = "Sessions")]
     pub(crate) canvas_renderer: Option<PathBuf>,
 
+    /// Program that makes videos of time-lapses [default: ffmpeg, where it is in PATH].
+    #[arg(long, value_name = "FILE", help_heading = "Sessions")]
+    pub(crate) ffmpeg: Option<PathBuf>,
+
     /// Record sessions to this directory or file. Placeholders: %d date, %t and %h time, %i id, %a alias or id.
     #[arg(long, value_name = "PATH", help_heading = "Sessions")]
     pub(crate) record: Option<String>,
@@ -308,6 +312,7 @@ impl Serve {
             ("sessions", path(&self.sessions)),
             ("templates", path(&self.templates)),
             ("canvas-renderer", path(&self.canvas_renderer)),
+            ("ffmpeg", path(&self.ffmpeg)),
             ("record", self.record.clone()),
             ("trace-input", path(&self.trace_input)),
             ("sync", self.sync.map(|s| format!("{}ms", s.as_millis()))),

@@ -87,6 +87,8 @@ fn every_option_can_be_shown() {
         "r",
         "--cluster-listen",
         "192.0.2.1:27752",
+        "--ffmpeg",
+        "f",
         "--remote",
         "http://x/",
     ])

@@ -9,7 +9,7 @@ use drawhall::renderer::{DEFAULT_FRAMES, MAX_FRAMES};
 use super::invitations::Invitations;
 use super::keep_out::{Banned, KeepOut};
 use super::log::LogFilter;
-use super::picture::{PictureFormat, Subject};
+use super::picture::{PictureFormat, Subject, TimelapseFormat};
 use super::reports::{PersonArgs, Reports};
 use super::time::{moment, span};
 use super::timeline::TimelineFilter;
@@ -204,7 +204,7 @@ pub(super) enum Action {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Save how a stored session was drawn, as an animated PNG. Needs --canvas-renderer on the server.
+    /// Save how a stored session was drawn, as an animated PNG or a video. Needs --canvas-renderer on the server.
     Timelapse {
         #[command(flatten)]
         of: Subject,
@@ -212,7 +212,10 @@ pub(super) enum Action {
         #[arg(long, value_name = "N", default_value_t = DEFAULT_FRAMES as u16,
             value_parser = value_parser!(u16).range(1..=MAX_FRAMES as i64))]
         frames: u16,
-        /// The file; - is standard output [default: SESSION.apng].
+        /// Animated PNG, or a video, which needs ffmpeg on the server.
+        #[arg(long, value_enum, default_value_t = TimelapseFormat::Apng)]
+        format: TimelapseFormat,
+        /// The file; - is standard output [default: SESSION.apng and so on].
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },

@@ -33,6 +33,27 @@ impl PictureFormat {
     }
 }
 
+/// Form of a time-lapse.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum TimelapseFormat {
+    /// Animated PNG.
+    Apng,
+    /// Video, if there is ffmpeg on the server.
+    Webm,
+    /// Video, if there is ffmpeg on the server.
+    Mp4,
+}
+
+impl TimelapseFormat {
+    fn extension(self) -> &'static str {
+        match self {
+            TimelapseFormat::Apng => "apng",
+            TimelapseFormat::Webm => "webm",
+            TimelapseFormat::Mp4 => "mp4",
+        }
+    }
+}
+
 /// Of what a picture is made.
 #[derive(Debug, Args)]
 pub(super) struct Subject {
@@ -85,9 +106,11 @@ impl Api {
         &self,
         of: &Subject,
         frames: u16,
+        format: TimelapseFormat,
         output: Option<&Path>,
     ) -> Result<(), Failure> {
-        self.save(of, &format!("timelapse?frames={frames}"), "apng", output).await
+        let extension = format.extension();
+        self.save(of, &format!("timelapse?frames={frames}&format={extension}"), extension, output).await
     }
 
     async fn save(

@@ -140,6 +140,15 @@ pub(super) fn canvas_renderer(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
+pub(super) fn ffmpeg(context: &Context<'_>, findings: &mut Findings) {
+    let Some(path) = context.setup.ffmpeg.as_ref().filter(|path| !is_executable(path)) else { return };
+    let reason = format!(
+        "--ffmpeg: there is no program {} that may be executed, so there are no videos",
+        path.display()
+    );
+    findings.warning("ffmpeg-missing", reason, "install ffmpeg, or name its file, with its directory");
+}
+
 /// Settings that have no effect without a program.
 fn renderer_needed(context: &Context<'_>, findings: &mut Findings) {
     let Some(settings) = context.rules.as_ref().map(|rules| rules.settings()) else { return };

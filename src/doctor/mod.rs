@@ -43,6 +43,8 @@ pub struct Setup {
     pub templates: Option<PathBuf>,
     /// Program that makes pictures of sessions.
     pub canvas_renderer: Option<PathBuf>,
+    /// Makes videos of time-lapses.
+    pub ffmpeg: Option<PathBuf>,
     /// Certificate of the drawing ports.
     pub certificate: Option<CertificateFiles>,
     /// Certificates of a certificate authority, if they are ordered.
@@ -200,6 +202,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("stored sessions", configuration::sessions),
     ("templates", configuration::templates),
     ("pictures of sessions", configuration::canvas_renderer),
+    ("videos of time-lapses", configuration::ffmpeg),
     ("admin API", access::admin),
     ("proxies", access::proxies),
     ("list servers", access::list_servers),

@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -93,16 +94,23 @@ impl<'a> WorkingDirectory<'a> {
         extension: &str,
         options: &[&str],
     ) -> Result<(), RenderError> {
+        let out = self.path(&format!("{name}.{extension}"));
+        let mut arguments: Vec<&OsStr> = ["--acl", "--format", extension, "--out"].map(OsStr::new).to_vec();
+        arguments.push(out.as_os_str());
+        arguments.extend(options.iter().map(OsStr::new));
+        arguments.push(recording.as_os_str());
+        self.run_external(&self.permit.program, &arguments)
+    }
+
+    /// Runs an external program in it, behind `drawhall canvas run`.
+    pub(super) fn run_external(&self, program: &Path, arguments: &[&OsStr]) -> Result<(), RenderError> {
         let mut command = Command::new(&self.wrapper);
         command
             .args(["canvas", "run", "--parent", &std::process::id().to_string(), "--directory"])
             .arg(self.directory.path())
             .arg("--")
-            .arg(&self.permit.program)
-            .args(["--acl", "--format", extension, "--out"])
-            .arg(self.path(&format!("{name}.{extension}")))
-            .args(options)
-            .arg(recording)
+            .arg(program)
+            .args(arguments)
             .stdout(Stdio::null());
         self.run(command)?.checked()?;
         if has_written_too_much(self.directory.path(), None) {
@@ -175,7 +183,7 @@ impl<'a> WorkingDirectory<'a> {
     }
 
     /// The files whose names begin and end like this: programs number what they make.
-    fn made(&self, name: &str, extension: &str) -> Result<Vec<PathBuf>, RenderError> {
+    pub(super) fn made(&self, name: &str, extension: &str) -> Result<Vec<PathBuf>, RenderError> {
         let files = fs::read_dir(self.directory.path()).and_then(|files| {
             files.map(|file| file.map(|file| file.file_name())).collect::<io::Result<Vec<_>>>()
         });

@@ -55,20 +55,27 @@ fn the_default_program_is_looked_for_in_path() {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join(DEFAULT_PROGRAM);
     let search = std::env::join_paths([Path::new("/nowhere"), directory.path()]).unwrap();
-    assert_eq!(find_program(None, Some(&search)), None);
+    assert_eq!(find_program(None, DEFAULT_PROGRAM, Some(&search)), None);
     std::fs::write(&program, "").unwrap();
-    assert_eq!(find_program(None, Some(&search)), None, "it may not be executed");
+    assert_eq!(find_program(None, DEFAULT_PROGRAM, Some(&search)), None, "it may not be executed");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    assert_eq!(find_program(None, Some(&search)).as_ref(), Some(&program));
-    assert_eq!(find_program(None, None), None);
+    assert_eq!(find_program(None, DEFAULT_PROGRAM, Some(&search)).as_ref(), Some(&program));
+    assert_eq!(find_program(None, DEFAULT_PROGRAM, None), None);
     let wanted = Path::new("/somewhere/else");
-    assert_eq!(find_program(Some(wanted), Some(&search)).as_deref(), Some(wanted));
+    assert_eq!(find_program(Some(wanted), DEFAULT_PROGRAM, Some(&search)).as_deref(), Some(wanted));
     let name = Path::new(DEFAULT_PROGRAM);
-    assert_eq!(find_program(Some(name), Some(&search)), Some(program), "as a shell finds it");
+    assert_eq!(
+        find_program(Some(name), DEFAULT_PROGRAM, Some(&search)),
+        Some(program),
+        "as a shell finds it"
+    );
     let here = std::env::current_dir().unwrap();
-    let relative = find_program(Some(Path::new("./tools/other")), Some(&search));
+    let relative = find_program(Some(Path::new("./tools/other")), DEFAULT_PROGRAM, Some(&search));
     assert_eq!(relative, Some(here.join("tools/other")), "it is started in another directory");
-    assert_eq!(find_program(Some(Path::new("other")), Some(&search)), Some(here.join("other")));
+    assert_eq!(
+        find_program(Some(Path::new("other")), DEFAULT_PROGRAM, Some(&search)),
+        Some(here.join("other"))
+    );
 }
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = Result<RenderPermit, RenderError>> + 'a>>;

@@ -1,4 +1,5 @@
-//! Time-lapses: the program makes a picture every few actions, and `drawhall canvas animate` an animated PNG of them.
+//! Time-lapses: the program makes a picture every few actions, and `drawhall canvas animate` an animated PNG of them, or
+//! `ffmpeg` a video.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +7,8 @@ use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::UndoPoint;
 use drawhall_protocol::recording::dprec::DprecReader;
 
-use super::job::read;
-use super::{PNG_SIGNATURE, RenderError, RenderPermit};
+use super::job::{WorkingDirectory, read};
+use super::{RenderError, RenderPermit, TimelapseFormat};
 
 /// Frames of a time-lapse, if nothing else is wanted.
 pub const DEFAULT_FRAMES: usize = 200;
@@ -19,15 +20,26 @@ pub const MAX_FRAMES_SIZE: u64 = 300 << 20;
 const SIZE: &str = "640x480";
 
 impl RenderPermit {
-    /// Makes an animated PNG of a recording, of about as many frames as wanted, 1 to [`MAX_FRAMES`]; blocks for minutes.
+    /// Makes a time-lapse of a recording, of about as many frames as wanted, 1 to [`MAX_FRAMES`]; blocks for minutes.
     ///
     /// # Errors
-    /// As [`Self::picture`].
-    pub fn timelapse(&self, recording: Vec<u8>, frames: usize) -> Result<Vec<u8>, RenderError> {
-        self.counted(self.make_timelapse(recording, frames))
+    /// As [`Self::picture`], and when there is no program for videos.
+    pub fn timelapse(
+        &self,
+        recording: Vec<u8>,
+        frames: usize,
+        format: TimelapseFormat,
+    ) -> Result<Vec<u8>, RenderError> {
+        self.counted(self.make_timelapse(recording, frames, format))
     }
 
-    fn make_timelapse(&self, recording: Vec<u8>, frames: usize) -> Result<Vec<u8>, RenderError> {
+    fn make_timelapse(
+        &self,
+        recording: Vec<u8>,
+        frames: usize,
+        format: TimelapseFormat,
+    ) -> Result<Vec<u8>, RenderError> {
+        self.renderer.check_timelapse(format)?;
         let every = actions(&recording).div_ceil(frames.clamp(1, MAX_FRAMES)).max(1).to_string();
         let (directory, recording) = self.begin(recording)?;
         let options = ["--maxsize", SIZE, "--fixedsize", "--every-seq", &every];
@@ -39,22 +51,33 @@ impl RenderPermit {
         if pictures.iter().map(size).sum::<u64>() > MAX_FRAMES_SIZE {
             return Err(RenderError::FramesTooLarge);
         }
-        let mut arguments = vec![Path::new("animate")];
-        arguments.extend(pictures.iter().map(|picture| picture.as_path()));
-        let animation = directory.path("timelapse.apng");
-        directory.run_helper(&arguments, &animation).map_err(|error| match error {
-            RenderError::Refused(reason) => RenderError::Failed(reason),
-            error => error,
-        })?;
-        let animation = read(&animation).map_err(|error| match error {
+        let made = match &self.renderer.ffmpeg {
+            Some(ffmpeg) if format.is_video() => directory.encode(ffmpeg, &pictures, format),
+            _ => directory.animate(&pictures),
+        };
+        let made = made.map_err(|error| match error {
             RenderError::ResultTooLarge => RenderError::FramesTooLarge,
             error => error,
         })?;
-        if animation.starts_with(PNG_SIGNATURE) {
-            Ok(animation)
+        if format.is_in(&made) {
+            Ok(made)
         } else {
-            Err(RenderError::Failed("there is no animation".to_owned()))
+            Err(RenderError::Failed(format!("what was made is no {}", format.extension())))
         }
+    }
+}
+
+impl WorkingDirectory<'_> {
+    /// Makes an animated PNG of pictures.
+    fn animate(&self, pictures: &[PathBuf]) -> Result<Vec<u8>, RenderError> {
+        let mut arguments = vec![Path::new("animate")];
+        arguments.extend(pictures.iter().map(|picture| picture.as_path()));
+        let animation = self.path("timelapse.apng");
+        self.run_helper(&arguments, &animation).map_err(|error| match error {
+            RenderError::Refused(reason) => RenderError::Failed(reason),
+            error => error,
+        })?;
+        read(&animation)
     }
 }
 

@@ -127,7 +127,7 @@ export async function session(content, signal, name) {
     closed("Space", space),
     closed("Facts", facts, el("p", {}, el("a", { href: `api/${path}/recording`, download: `${now.id}.dprec` }, "Download the drawing (.dprec)")),
       isReader() ? null : el("div", { class: "row" }, ...["png", "ora"].map((form) => button(`Picture of the canvas (.${form})`, () => download(`${path}/picture?format=${form}`, `${now.id}.${form}`), "plain")),
-        button("Time-lapse (.apng)", () => download(`${path}/timelapse`, `${now.id}.apng`), "plain"))),
+        ...["apng", "webm", "mp4"].map((form) => button(`Time-lapse (.${form})`, () => download(`${path}/timelapse?format=${form}`, `${now.id}.${form}`), "plain")))),
     locked ? null : el("p", { class: "end" }, button("End session", async () => { if (await end(now)) location.hash = "#/sessions"; }, "danger")));
   await watchOnline(signal, () => {});
   await drawAll();

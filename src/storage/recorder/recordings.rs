@@ -352,7 +352,8 @@ mod tests {
         fs::write(inside.join("text.dprec"), "text").unwrap();
         std::os::unix::fs::symlink(&outside, inside.join("link.dprec")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, inside.join("pipe.dprec"), Mode::RUSR).unwrap();
-        (at(&inside.join("a.dprec"), 1000), at(&inside.join("b (1).dprec"), 2000));
+        at(&inside.join("a.dprec"), 1000);
+        at(&inside.join("b (1).dprec"), 2000);
         let file = |name: &str, session: &str, changed| RecordingFile {
             name: name.to_owned(),
             session: Some(session.to_owned()),
