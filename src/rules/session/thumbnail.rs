@@ -62,7 +62,7 @@ pub enum Rendered<T> {
     Made(T),
     /// The program is busy; try again after a minute.
     Busy,
-    /// The disk is nearly full; try again after [`BUSY_MS`], but nothing should wait for that.
+    /// The disk is nearly full; try again after a minute, but nothing should wait for that.
     NoSpace,
     /// It failed, with the reason.
     Failed(String),
