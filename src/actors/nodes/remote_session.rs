@@ -24,6 +24,8 @@ pub struct RemoteSession {
     node: Arc<Node>,
     cluster: Cluster,
     clients: HashMap<ConnId, RelayedClient>,
+    /// Links that were begun so far.
+    links: u64,
     /// The session is no longer in the directory.
     is_over: bool,
 }
@@ -31,20 +33,25 @@ pub struct RemoteSession {
 /// A client here.
 struct RelayedClient {
     client: ClientHandle,
+    /// Number of its link: after a refusal it may try again.
+    link: u64,
     /// Its batches, which its link's task takes; what waits there is bounded by the client's
     /// [`InFlightBudget`](crate::actors::in_flight::InFlightBudget).
     batches: mpsc::UnboundedSender<Batch>,
 }
 
-/// To a RemoteSession: the link of a client has ended.
+/// To a RemoteSession: a link of a client has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct LinkEnded(ConnId);
+struct LinkEnded {
+    conn: ConnId,
+    link: u64,
+}
 
 impl RemoteSession {
     /// The session of this id on another server.
     pub fn new(id: String, node: Arc<Node>, cluster: Cluster) -> RemoteSession {
-        RemoteSession { id, node, cluster, clients: HashMap::new(), is_over: false }
+        RemoteSession { id, node, cluster, clients: HashMap::new(), links: 0, is_over: false }
     }
 
     fn look_up(&self, invite: String, sid: String, answer: Answer<LookupAnswer>) {
@@ -62,7 +69,9 @@ impl RemoteSession {
     fn join(&mut self, request: Box<JoinRequest>, entry: PendingEntry, ctx: &mut Context<Self>) {
         let conn = request.client.conn;
         let (batches, incoming) = mpsc::unbounded_channel();
-        self.clients.insert(conn, RelayedClient { client: entry.client().clone(), batches });
+        self.links += 1;
+        let link = self.links;
+        self.clients.insert(conn, RelayedClient { client: entry.client().clone(), link, batches });
         let session: SessionHandle = ctx.address().into();
         let request = LinkRequest::Join { session: self.id.clone(), request };
         let relay =
@@ -70,7 +79,7 @@ impl RemoteSession {
         let address = ctx.address();
         actix_rt::spawn(async move {
             relay.run(request).await;
-            address.do_send(LinkEnded(conn));
+            address.do_send(LinkEnded { conn, link });
         });
     }
 
@@ -100,8 +109,10 @@ impl Actor for RemoteSession {
 impl Handler<LinkEnded> for RemoteSession {
     type Result = ();
 
-    fn handle(&mut self, LinkEnded(conn): LinkEnded, ctx: &mut Self::Context) {
-        self.forget(conn, ctx);
+    fn handle(&mut self, LinkEnded { conn, link }: LinkEnded, ctx: &mut Self::Context) {
+        if self.clients.get(&conn).is_some_and(|client| client.link == link) {
+            self.forget(conn, ctx);
+        }
     }
 }
 
