@@ -5,7 +5,9 @@ mod common;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 
+use common::child::{run_child, spawn_child};
 use common::client::system_id;
 use common::http::request;
 use common::postgres::PostgresDatabase;
@@ -18,15 +20,17 @@ use serde_json::{Value, json};
 
 /// A type of message that the server does not look into.
 const STROKE: u8 = 140;
+/// Names the database for the test `child`.
+const CHILD: &str = "DRAWHALL_TEST_NODE";
 
 /// A server with links to the others of its database.
 fn node(database: &PostgresDatabase) -> TestServer {
-    node_with(database, AccessRules::default())
+    node_with(&database.url(), AccessRules::default())
 }
 
 /// The same, with this access to its admin API.
-fn node_with(database: &PostgresDatabase, admin_access: AccessRules) -> TestServer {
-    let source = RuleSource { cluster: Some(database.url().parse().unwrap()), ..RuleSource::default() };
+fn node_with(database: &str, admin_access: AccessRules) -> TestServer {
+    let source = RuleSource { cluster: Some(database.parse().unwrap()), ..RuleSource::default() };
     let cluster_listen = Some("127.0.0.1:0".parse().unwrap());
     let options = ServeOptions {
         source,
@@ -226,6 +230,34 @@ fn clients_are_told_when_the_server_of_their_session_is_gone() {
     own.until(|m| m.kind == STROKE);
 }
 
+/// A server in a process of its own, for [`clients_are_told_when_the_server_of_their_session_is_killed`].
+#[test]
+fn child() {
+    let Ok(database) = std::env::var(CHILD) else { return };
+    let server = node_with(&database, AccessRules::default());
+    run_child(&server.address.to_string());
+}
+
+#[test]
+fn clients_are_told_when_the_server_of_their_session_is_killed() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let other = node(&database);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let (mut process, address) = spawn_child(command.env(CHILD, database.url()));
+    let mut host = Client::connect(address.unwrap().parse().unwrap());
+    let session = host.host_running("host");
+    wait_for(&other, &session);
+    let (mut guest, mut lobby) = (other.connect(), other.connect());
+    guest.join("guest", &session);
+    assert_eq!(lobby.ident_for_list("lobby").len(), 1);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let goodbye = guest.until(|m| m.kind == 1);
+    assert!(String::from_utf8_lossy(&goodbye.payload).contains("was lost"), "{goodbye}");
+    assert_eq!(lobby.reply(|v| v["remove"].is_array())["remove"], json!([session]));
+    assert_eq!(ask_to_join(&mut other.connect(), "guest", &session, "")["code"], "notFound");
+}
+
 #[test]
 fn a_server_that_stops_says_so_to_clients_in_sessions_of_others() {
     let Some(database) = PostgresDatabase::create() else { return };
@@ -324,7 +356,7 @@ fn an_administrator_of_one_server_rules_the_sessions_and_users_of_all() {
 fn who_may_only_read_here_may_only_read_there() {
     let Some(database) = PostgresDatabase::create() else { return };
     let asks_for_login = AccessRules { login_required: true, ..AccessRules::default() };
-    let (one, other) = (node(&database), node_with(&database, asks_for_login));
+    let (one, other) = (node(&database), node_with(&database.url(), asks_for_login));
     let mut host = one.connect();
     let session = host.host_running("host");
     wait_for(&other, &session);
