@@ -372,6 +372,38 @@ fn who_may_only_read_here_may_only_read_there() {
     assert_eq!(refused.status, 403, "{}", refused.json);
 }
 
+#[test]
+fn a_ban_ends_connections_at_all_servers() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let (one, other) = (node(&database), node(&database));
+    let mut host = one.connect();
+    let session = host.host_running("host");
+    wait_for(&other, &session);
+    // One comes from where the ban is made, into a session elsewhere; the other is elsewhere altogether.
+    let (mut relayed, mut far) = (other.connect(), one.connect());
+    relayed.join("relayed", &session);
+    far.join("far", &session);
+    let ban = json!({
+        "devices": [system_id("relayed"), system_id("far")], "name": "troll", "reason": "spam", "forever": true,
+    });
+    let made = request(other.admin.unwrap(), "POST", "/api/bans", "", Some(&ban));
+    assert_eq!(made.status, 200, "{}", made.json);
+    let sent_away = made.json["disconnected"].as_array().unwrap();
+    let mut names: Vec<&str> = sent_away.iter().map(|user| user["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["far", "relayed"]);
+    assert!(sent_away.iter().all(|user| user["uid"].as_str().unwrap().contains('.')), "{sent_away:?}");
+    for client in [&mut relayed, &mut far] {
+        let goodbye = client.until(|m| m.kind == 1);
+        assert!(String::from_utf8_lossy(&goodbye.payload).contains("spam"), "{goodbye}");
+    }
+    // One that is over ends nothing.
+    let path = format!("/api/bans/{}", made.json["ban"]["id"].as_str().unwrap());
+    assert_eq!(request(one.admin.unwrap(), "DELETE", &path, "", None).status, 200);
+    let over = request(other.admin.unwrap(), "POST", &format!("{path}/disconnect"), "", None);
+    assert_eq!(over.status, 409, "{}", over.json);
+}
+
 #[actix_rt::test]
 async fn links_need_a_database_that_servers_share() {
     let cluster_listen = Some("127.0.0.1:0".parse().unwrap());

@@ -4,6 +4,7 @@
 //! has them, so its frontends (`bans`) list and remove them, too.
 
 mod answer;
+mod disconnect;
 mod list;
 mod targets;
 
@@ -15,7 +16,6 @@ use serde::Deserialize;
 
 use super::AdminState;
 use super::bans::time;
-use super::connected::Connected;
 use super::endpoint::{Api, Call, Json, Nothing};
 use super::error::{ApiError, bad, forbidden, not_found};
 use super::request::{Who, audit_sentence};
@@ -25,7 +25,7 @@ use crate::config::bans::BanTerms;
 use crate::db::{AddedBan, BanEdit, BanKey, BanKind, BanPart, EditedBan, NewPersonBan, PersonBan, time_text};
 use crate::log::Topic;
 use crate::rules::time::{DAY_MS, Timestamp};
-use answer::{Ban, BanPreview, CoveredTarget, HitUser, MadeBan, SentAway};
+use answer::{Ban, BanPreview, CoveredTarget, HitUser, MadeBan};
 use targets::{GivenTargets, TargetKind, Targets};
 
 /// How long moderators may ban, in milliseconds; without the minute that a request may take.
@@ -67,6 +67,7 @@ pub(super) fn endpoints(api: &mut Api) {
         .locked_by("bans");
     api.delete("bans/{ban}", "Ends a ban: the person may come in again.", AdminState::end_person_ban)
         .locked_by("bans");
+    disconnect::endpoints(api);
 }
 
 /// The path of a ban.
@@ -275,7 +276,11 @@ impl AdminState {
         };
         self.apply_db_changes().await?;
         let stay = stay.is_some_and(|stay| stay.0);
-        let disconnected = if stay { Vec::new() } else { self.disconnect_hit(&targets, &terms, now).await? };
+        let mut disconnected =
+            if stay { Vec::new() } else { self.disconnect_hit(&targets, &terms, now).await? };
+        if !stay {
+            disconnected.extend(self.disconnect_at_others(&id_of(ban.key), &call.who).await);
+        }
         let why = if ban.reason.is_empty() { String::new() } else { format!(": {}", ban.reason) };
         let (whom, end) = (targets_in_words(&ban), end_in_words(&ban.expires, now));
         let count = disconnected.len();
@@ -305,22 +310,6 @@ impl AdminState {
             None => self.publish("bans", "ban", &serde_json::json!({"id": id_of(key), "inForce": false})),
         }
         Ok(())
-    }
-
-    /// Disconnects everybody whom a ban hits.
-    async fn disconnect_hit(
-        &self,
-        targets: &Targets,
-        terms: &BanTerms,
-        utc_ms: i64,
-    ) -> Result<Vec<SentAway>, ApiError> {
-        let message = terms.message(utc_ms, &self.rules().settings().ban_contact);
-        let connected = self.connected().await?;
-        let hit: Vec<&Connected> = connected.iter().filter(|user| !targets.hits(user).is_empty()).collect();
-        for user in &hit {
-            user.disconnect_banned(&message).await;
-        }
-        Ok(hit.into_iter().map(SentAway::new).collect())
     }
 
     async fn change_person_ban(

@@ -1,12 +1,13 @@
 //! What the API says about bans of persons.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::connected::Connected;
 use super::super::people::RecentPerson;
 use super::targets::{TargetKind, Warning};
 use crate::config::bans::BanTerms;
+use crate::db::nodes::Node;
 use crate::db::{BanChange, BanPart, PersonBan, time_text};
 
 /// A ban.
@@ -83,9 +84,9 @@ pub(super) struct BanList {
 }
 
 /// Somebody who was disconnected.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(super) struct SentAway {
-    /// Number of the connection.
+    /// Number of the connection; at another server of the cluster with that server's before it.
     uid: String,
     /// User name.
     name: String,
@@ -210,6 +211,11 @@ impl SentAway {
     pub(super) fn new(user: &Connected) -> SentAway {
         let session = user.session.clone();
         SentAway { uid: user.client.uid.clone(), name: user.client.name.clone(), session }
+    }
+
+    /// The same of a user of another server of the cluster.
+    pub(super) fn at(self, node: &Node) -> SentAway {
+        SentAway { uid: format!("{}.{}", node.incarnation, self.uid), ..self }
     }
 }
 

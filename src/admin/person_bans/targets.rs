@@ -10,7 +10,7 @@ use super::super::error::{ApiError, bad};
 use super::super::value::{MAX_EXACT, Text};
 use crate::config::ip_range::IpRange;
 use crate::db::people::SeenQuery;
-use crate::db::{BanKind, BanTarget};
+use crate::db::{BanKind, BanTarget, PersonBan};
 
 /// Maximum number of devices, accounts, and texts with addresses, each.
 const MAX_TARGETS: usize = 50;
@@ -160,6 +160,24 @@ impl GivenTargets {
 }
 
 impl Targets {
+    /// What a ban is of, without what was taken out of it.
+    pub(super) fn of(ban: &PersonBan) -> Targets {
+        let mut targets = Targets::default();
+        for part in ban.parts.iter().filter(|part| part.row.is_some()) {
+            let subject = part.subject.clone();
+            match part.kind {
+                BanKind::System => targets.devices.push(subject),
+                BanKind::Account => targets.accounts.push(subject),
+                BanKind::User => targets.users.push(subject),
+                BanKind::Address => {
+                    let range = IpRange::parse_ban(&format!("{subject}/{}", part.subnet));
+                    targets.ranges.extend(range.map(|(range, _)| range));
+                }
+            }
+        }
+        targets
+    }
+
     /// The targets as the database has them, each once.
     pub(super) fn rows(&self) -> Vec<BanTarget> {
         let target = |kind, subject: &str, subnet| BanTarget { kind, subject: subject.to_owned(), subnet };
