@@ -189,6 +189,10 @@ pub struct Metrics {
     pub log_errors: Counter,
     /// Failed attempts to read the configuration file or database again.
     pub configuration_errors: Counter,
+    /// Other servers of the cluster to which there is a link.
+    pub linked_servers: Gauge,
+    /// Clients here that are in sessions of other servers.
+    pub relayed_clients: Gauge,
     /// When the certificate in use expires, in seconds since 1970; 0 without one.
     pub certificate_not_after: Gauge,
     /// Free bytes of the disk of each watched directory, by path; empty until first measured.
@@ -249,6 +253,10 @@ impl Metrics {
         one("session_users", "gauge", "Users in sessions.", current.users);
         one("history_bytes", "gauge", "Bytes of all histories.", current.history_bytes);
         one("history_largest_bytes", "gauge", "Bytes of the largest history.", current.largest_history);
+        let linked = self.linked_servers.get();
+        one("linked_servers", "gauge", "Other servers of the cluster to which there is a link.", linked);
+        let relayed = self.relayed_clients.get();
+        one("relayed_clients", "gauge", "Clients here that are in sessions of other servers.", relayed);
         if let Some(bytes) = resident_bytes() {
             one("resident_memory_bytes", "gauge", "Memory of the process.", bytes);
         }

@@ -104,9 +104,12 @@ fn clients_of_one_server_draw_in_a_session_of_the_other() {
     relayed.send(2, 0, &[0]);
     relayed.until(|m| m.kind == 2 && m.payload == [1]);
 
+    let counted = || (other.metrics.linked_servers.get(), other.metrics.relayed_clients.get());
+    eventually("server and clients are counted", || counted() == (1, 2));
     relayed.close();
     host.until(|m| m.kind == 33 && m.user == user);
     drop(web);
+    eventually("they are not counted any more", || counted() == (1, 0));
     host.send(STROKE, 1, b"alone");
     host.until(|m| m.kind == STROKE && m.payload == b"alone");
 }

@@ -129,7 +129,8 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     starting.accept(listeners, context, http, limiter, next_conn);
     if let (Some(cluster), Some(database)) = (starting.parts.cluster.clone(), database.clone()) {
         let (pool, server) = (starting.parts.blocking_pool.clone(), starting.server.clone().into());
-        starting.spawn(watch_nodes(cluster, database, pool, server));
+        let metrics = starting.parts.metrics.clone();
+        starting.spawn(watch_nodes(cluster, database, pool, server, metrics));
     }
     let port_mapping = options
         .port_mapping

@@ -16,6 +16,29 @@ mod relay;
 mod remote_session;
 mod watch;
 
+use std::sync::Arc;
+
+use crate::metrics::{Gauge, Metrics};
+
 pub(crate) use links::{LinkAcceptor, RelayedCall};
 pub use remote_session::RemoteSession;
 pub use watch::watch_nodes;
+
+/// Counts one in a gauge until it is dropped.
+struct Counted {
+    metrics: Arc<Metrics>,
+    gauge: fn(&Metrics) -> &Gauge,
+}
+
+impl Counted {
+    fn new(metrics: &Arc<Metrics>, gauge: fn(&Metrics) -> &Gauge) -> Counted {
+        gauge(metrics).increment();
+        Counted { metrics: metrics.clone(), gauge }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        (self.gauge)(&self.metrics).decrement();
+    }
+}

@@ -10,11 +10,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::Counted;
 use crate::actors::in_flight::InFlightBudget;
 use crate::actors::messages::{ClientHandle, PendingEntry, SessionHandle, ToClient};
 use crate::cluster::Cluster;
 use crate::cluster::link::{JoinAnswer, LinkRequest};
 use crate::db::nodes::Node;
+use crate::metrics::Metrics;
 use crate::rules::batch::Batch;
 use crate::rules::session::{ClientOp, DisconnectReason, Refusal};
 
@@ -36,6 +38,7 @@ pub(super) fn unreachable_session() -> Refusal {
 pub(super) struct Relay {
     pub(super) cluster: Cluster,
     pub(super) node: Arc<Node>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) entry: PendingEntry,
     /// The client's batches; closed when it has left.
     pub(super) incoming: UnboundedReceiver<Batch>,
@@ -61,6 +64,7 @@ impl Relay {
             }
         };
         self.entry.answered();
+        let _counted = Counted::new(&self.metrics, |metrics| &metrics.relayed_clients);
         let client = self.entry.client().clone();
         client.tell(ToClient::Deliver { ops: vec![ClientOp::Joined { user }], session: Some(self.session) });
         let (mut read, mut write) = tokio::io::split(link);

@@ -14,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::cluster::link::LinkRequest;
 use crate::db::nodes::Node;
 use crate::log::LogUser;
+use crate::metrics::Metrics;
 use crate::rules::batch::Batch;
 use crate::rules::login::LookupAnswer;
 use crate::rules::session::{ConnId, DisconnectReason, JoinRequest};
@@ -23,6 +24,7 @@ pub struct RemoteSession {
     id: String,
     node: Arc<Node>,
     cluster: Cluster,
+    metrics: Arc<Metrics>,
     clients: HashMap<ConnId, RelayedClient>,
     /// Links that were begun so far.
     links: u64,
@@ -50,8 +52,8 @@ struct LinkEnded {
 
 impl RemoteSession {
     /// The session of this id on another server.
-    pub fn new(id: String, node: Arc<Node>, cluster: Cluster) -> RemoteSession {
-        RemoteSession { id, node, cluster, clients: HashMap::new(), links: 0, is_over: false }
+    pub fn new(id: String, node: Arc<Node>, cluster: Cluster, metrics: Arc<Metrics>) -> RemoteSession {
+        RemoteSession { id, node, cluster, metrics, clients: HashMap::new(), links: 0, is_over: false }
     }
 
     fn look_up(&self, invite: String, sid: String, answer: Answer<LookupAnswer>) {
@@ -74,8 +76,14 @@ impl RemoteSession {
         self.clients.insert(conn, RelayedClient { client: entry.client().clone(), link, batches });
         let session: SessionHandle = ctx.address().into();
         let request = LinkRequest::Join { session: self.id.clone(), request };
-        let relay =
-            Relay { cluster: self.cluster.clone(), node: self.node.clone(), entry, incoming, session };
+        let relay = Relay {
+            cluster: self.cluster.clone(),
+            node: self.node.clone(),
+            metrics: self.metrics.clone(),
+            entry,
+            incoming,
+            session,
+        };
         let address = ctx.address();
         actix_rt::spawn(async move {
             relay.run(request).await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_rt::task::JoinHandle;
 use tokio::sync::oneshot;
 
+use super::Counted;
 use crate::actors::messages::{ServerHandle, ToServer, notify};
 use crate::blocking::{BlockingPool, Job};
 use crate::clock::every;
@@ -15,6 +16,7 @@ use crate::cluster::link::{LinkRequest, NEWS_SESSIONS, SessionNews, read};
 use crate::cluster::{Cluster, Link};
 use crate::db::Database;
 use crate::db::nodes::Node;
+use crate::metrics::Metrics;
 
 /// Interval of the sign of life in the database.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
@@ -26,7 +28,13 @@ const RETRY: Duration = Duration::from_millis(500);
 const MAX_FAILURES: u32 = 4;
 
 /// Keeps this server in the list of those in the database, and follows the sessions of the others, until it is aborted.
-pub async fn watch_nodes(cluster: Cluster, database: Database, pool: BlockingPool, server: ServerHandle) {
+pub async fn watch_nodes(
+    cluster: Cluster,
+    database: Database,
+    pool: BlockingPool,
+    server: ServerHandle,
+    metrics: Arc<Metrics>,
+) {
     let mut followed: HashMap<String, Followed> = HashMap::new();
     let mut interval = every(SIGN_OF_LIFE);
     let mut is_away = false;
@@ -46,7 +54,7 @@ pub async fn watch_nodes(cluster: Cluster, database: Database, pool: BlockingPoo
                 for (incarnation, node) in others {
                     followed.entry(incarnation).or_insert_with(|| {
                         tracing::info!("server {} is in the cluster, at {}", node.name, node.address);
-                        Followed::start(cluster.clone(), Arc::new(node), server.clone())
+                        Followed::start(cluster.clone(), Arc::new(node), server.clone(), metrics.clone())
                     });
                 }
             }
@@ -66,8 +74,8 @@ struct Followed {
 }
 
 impl Followed {
-    fn start(cluster: Cluster, node: Arc<Node>, server: ServerHandle) -> Followed {
-        let mut sessions = RemoteSessions { node, server, known: HashSet::new() };
+    fn start(cluster: Cluster, node: Arc<Node>, server: ServerHandle, metrics: Arc<Metrics>) -> Followed {
+        let mut sessions = RemoteSessions { node, server, metrics, known: HashSet::new() };
         let (gone, is_gone) = oneshot::channel();
         let task = actix_rt::spawn(async move {
             tokio::select! {
@@ -99,6 +107,7 @@ impl Drop for Followed {
 struct RemoteSessions {
     node: Arc<Node>,
     server: ServerHandle,
+    metrics: Arc<Metrics>,
     known: HashSet<String>,
 }
 
@@ -110,6 +119,7 @@ impl RemoteSessions {
             match cluster.connect(&self.node, &LinkRequest::Watch).await {
                 Ok(mut link) => {
                     failures = 0;
+                    let _counted = Counted::new(&self.metrics, |metrics| &metrics.linked_servers);
                     let error = self.read_news(&mut link).await;
                     tracing::info!("the link to server {} has ended: {error}", self.node.name);
                 }

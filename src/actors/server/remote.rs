@@ -81,7 +81,7 @@ impl Server {
     fn start_remote(&mut self, id: String, node: Arc<Node>) -> Option<SessionHandle> {
         let cluster = self.parts.cluster.clone()?;
         let worker = self.next_worker()?;
-        let session = RemoteSession::new(id, node, cluster);
+        let session = RemoteSession::new(id, node, cluster, self.parts.metrics.clone());
         Some(RemoteSession::start_in_arbiter(&worker, move |_| session).into())
     }
 }
