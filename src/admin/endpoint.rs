@@ -276,7 +276,7 @@ pub(super) struct Endpoint {
     /// The body can be a picture.
     pub(super) takes_pictures: bool,
     /// It is given up when the client closes the connection.
-    ends_with_connection: bool,
+    pub(super) ends_with_connection: bool,
     /// Its types, from generators for what is read and for what is written.
     pub(super) types: fn(&mut SchemaGenerator, &mut SchemaGenerator) -> Types,
     handler: Rc<Handler>,

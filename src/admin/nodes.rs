@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use actix_http::{Payload, Request, h1};
 use actix_rt::Arbiter;
@@ -34,10 +35,12 @@ use crate::cluster::link::{self, AdminCall, AdminHead};
 use crate::cluster::{AcceptedLink, Link};
 use crate::db::nodes::Node;
 use crate::transport::trust::ClientAddr;
-use crate::web::RequestBody;
+use crate::web::{RequestBody, disconnected};
 
 /// Requests of other servers that wait.
 const MAX_WAITING: usize = 64;
+/// Time for another server to answer with a list.
+const JSON_LIMIT: Duration = Duration::from_secs(20);
 /// Piece of an answer's body that is read at once, in bytes.
 const PIECE: usize = 64 << 10;
 /// Paths of what a session's server answers.
@@ -81,9 +84,9 @@ impl AdminState {
         node: &Node,
         http: &HttpRequest,
         body: &mut RequestBody,
-        (limit, who): (usize, &Who),
+        (endpoint, who): (&Endpoint, &Who),
     ) -> HttpResponse {
-        let read = body.read(limit).await.map_err(|(status, text)| ApiError::new(status, text));
+        let read = body.read(endpoint.max_body()).await.map_err(|(status, text)| ApiError::new(status, text));
         let content_type = http.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let text = |bytes: Bytes| String::from_utf8(bytes.into()).map_err(|_| bad("The body is not UTF-8"));
         let body = match read.and_then(text) {
@@ -91,36 +94,35 @@ impl AdminState {
             Err(error) => return error.response(),
         };
         let path = http.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        match self.call_node(node, who, (http.method(), path, content_type, body)).await {
+        let ends_with_connection = endpoint.ends_with_connection;
+        let call = AdminCall {
+            method: http.method().to_string(),
+            path,
+            content_type: content_type.to_owned(),
+            body,
+            ends_with_connection,
+            ..call_of(who)
+        };
+        let answered = tokio::select! {
+            answered = self.call_node(node, call) => answered,
+            () = disconnected(http), if ends_with_connection => Err(unavailable("The connection was closed")),
+        };
+        match answered {
             Ok((head, link)) => response(&head, link),
             Err(error) => error.response(),
         }
     }
 
     /// Asks another server.
-    async fn call_node(
-        &self,
-        node: &Node,
-        who: &Who,
-        (method, path, content_type, body): (&Method, String, &str, String),
-    ) -> Result<(AdminHead, Link), ApiError> {
+    async fn call_node(&self, node: &Node, call: AdminCall) -> Result<(AdminHead, Link), ApiError> {
         let cluster = self.cluster.as_ref().ok_or_else(|| unavailable("There are no other servers"))?;
-        let call = AdminCall {
-            method: method.to_string(),
-            path,
-            content_type: content_type.to_owned(),
-            body,
-            name: who.name.clone(),
-            role: who.role.name().to_owned(),
-            address: who.source.ip(),
-        };
         cluster.call(node, call).await.map_err(|error| {
-            tracing::warn!("server {} does not answer for its session: {error}", node.name);
+            tracing::warn!("server {} does not answer a request: {error}", node.name);
             unavailable(format!("The server {} cannot be reached", node.name))
         })
     }
 
-    /// The other servers of the cluster, by name; those that are known if the database is away.
+    /// The other servers of the cluster, by name; none while the database is away.
     pub(super) async fn other_nodes(&self) -> Vec<Node> {
         let Some(cluster) = &self.cluster else { return Vec::new() };
         let nodes = self.query_db(|database| database.live_nodes()).await.unwrap_or_default();
@@ -135,9 +137,15 @@ impl AdminState {
         (method, path): (&Method, String),
         limit: u64,
     ) -> Result<serde_json::Value, ApiError> {
-        let (head, link) = self.call_node(node, who, (method, path, "", String::new())).await?;
-        let mut body = Vec::new();
-        link.take(limit).read_to_end(&mut body).await.map_err(ApiError::internal)?;
+        let call = AdminCall { method: method.to_string(), path, ..call_of(who) };
+        let asking = async {
+            let (head, link) = self.call_node(node, call).await?;
+            let mut body = Vec::new();
+            link.take(limit).read_to_end(&mut body).await.map_err(ApiError::internal)?;
+            Ok((head, body))
+        };
+        let too_late = |_| Err(unavailable(format!("The server {} does not answer", node.name)));
+        let (head, body) = tokio::time::timeout(JSON_LIMIT, asking).await.unwrap_or_else(too_late)?;
         let value: serde_json::Value = serde_json::from_slice(&body).map_err(ApiError::internal)?;
         match StatusCode::from_u16(head.status) {
             Ok(status) if !status.is_success() => {
@@ -145,6 +153,20 @@ impl AdminState {
             }
             _ => Ok(value),
         }
+    }
+}
+
+/// A request by somebody, of nothing yet.
+fn call_of(who: &Who) -> AdminCall {
+    AdminCall {
+        method: String::new(),
+        path: String::new(),
+        content_type: String::new(),
+        body: String::new(),
+        ends_with_connection: false,
+        name: who.name.clone(),
+        role: who.role.name().to_owned(),
+        address: who.source.ip(),
     }
 }
 
@@ -212,7 +234,7 @@ impl Admin {
                         let response = tokio::select! {
                             response = service.call(request) => response,
                             // Whoever has asked has gone.
-                            _ = link.read_u8() => return,
+                            _ = link.read_u8(), if call.ends_with_connection => return,
                         };
                         // Errors of the service are responses already.
                         let Ok(response) = response else { return };

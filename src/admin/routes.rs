@@ -267,7 +267,7 @@ async fn call(
     let is_allowed = endpoint.is_public() || who.role >= Role::needed(&endpoint.method, endpoint.path);
     if let Some(node) = state.node_of(endpoint, http).await {
         return match is_allowed {
-            true => state.pass_on(&node, http, body, (endpoint.max_body(), &who)).await,
+            true => state.pass_on(&node, http, body, (endpoint, &who)).await,
             false => not_allowed().response(),
         };
     }

@@ -71,6 +71,8 @@ pub struct AdminCall {
     pub content_type: String,
     /// The body.
     pub body: String,
+    /// It is given up when the link ends; others go on until they are done.
+    pub ends_with_connection: bool,
     /// Who asks, for the log.
     pub name: String,
     /// Name of the role that they have.

@@ -9,10 +9,13 @@
 mod identity;
 pub mod link;
 
+use std::collections::HashSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use socket2::{SockRef, TcpKeepalive};
@@ -32,8 +35,9 @@ pub const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Time for an answer of the admin API: making a picture takes minutes.
 const ADMIN_LIMIT: Duration = Duration::from_secs(600);
-/// How long a server that does not acknowledge anything counts as reachable.
-const DEAD_AFTER: Duration = Duration::from_secs(10);
+/// How long a link may wait for a server that does not acknowledge anything, or takes nothing: longer than a slow client
+/// may (`lagTimeLimit`), for whom nothing is read. Links for news notice a dead server by themselves.
+const DEAD_AFTER: Duration = Duration::from_secs(150);
 /// Interval of the probes of a connection on which nothing is sent.
 const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 
@@ -65,6 +69,8 @@ pub struct Cluster {
     /// What others are told of this server.
     pub node: Node,
     identity: LinkIdentity,
+    /// Addresses of the other servers, as the database has them.
+    known: Arc<Mutex<HashSet<IpAddr>>>,
 }
 
 impl Cluster {
@@ -78,7 +84,19 @@ impl Cluster {
         let key = database.key(KEY_NAME, &fresh)?;
         let identity = LinkIdentity::new(&key).map_err(ClusterError::Tls)?;
         let incarnation = ulid::Ulid::generate().to_string();
-        Ok(Cluster { node: Node { incarnation, name, address: address.to_string() }, identity })
+        let node = Node { incarnation, name, address: address.to_string() };
+        Ok(Cluster { node, identity, known: Arc::default() })
+    }
+
+    /// Whether another server of the cluster has this address. Others may be one as well, from behind a router.
+    pub fn knows(&self, address: IpAddr) -> bool {
+        self.known.lock().contains(&address.to_canonical())
+    }
+
+    /// Remembers the addresses of the other servers.
+    pub fn set_known<'a>(&self, nodes: impl Iterator<Item = &'a Node>) {
+        let addresses = nodes.filter_map(|node| node.address.parse::<SocketAddr>().ok());
+        *self.known.lock() = addresses.map(|address| address.ip().to_canonical()).collect();
     }
 
     /// Opens a link to another server and sends the request.

@@ -133,7 +133,6 @@ pub struct ConnectionPermit {
     /// Counted in [`LimiterState::local`].
     is_local: bool,
     budgets: Budgets,
-    /// It counts as an open connection.
     is_counted: bool,
 }
 
@@ -195,9 +194,9 @@ impl ConnectionLimiter {
         })
     }
 
-    /// Admits a client of this address whose connection another server has, and counts there. What it makes this server
-    /// do is limited as that of other clients.
-    pub fn enter_relayed(&self, address: IpAddr) -> ConnectionPermit {
+    /// Admits a client whose connection another server has, and counts there. What it does is limited as usual.
+    pub fn enter_relayed(&self, address: IpAddr, settings: &Settings) -> ConnectionPermit {
+        self.lock().make_room(1, settings);
         ConnectionPermit {
             limiter: self.clone(),
             client: ClientAddr::relayed(address),
@@ -215,9 +214,7 @@ impl ConnectionLimiter {
 
 impl LimiterState {
     fn enter(&mut self, limit_key: IpAddr, address: IpAddr, settings: &Settings) -> Result<(), Limit> {
-        if self.addresses.len() + networks(limit_key).count() > MAX_ADDRESSES {
-            self.evict_idle(settings);
-        }
+        self.make_room(networks(limit_key).count(), settings);
         let limit = settings.connections_per_address.0;
         for network in networks(limit_key) {
             let state = self.addresses.entry(network.key).or_default();
@@ -230,6 +227,13 @@ impl LimiterState {
             self.addresses.entry(network.key).or_default().open += 1;
         }
         Ok(())
+    }
+
+    /// Drops addresses that are not needed if so many new ones would be too many.
+    fn make_room(&mut self, count: usize, settings: &Settings) {
+        if self.addresses.len() + count > MAX_ADDRESSES {
+            self.evict_idle(settings);
+        }
     }
 
     /// Takes one token from the rate limit of each network around the address.

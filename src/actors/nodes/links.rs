@@ -18,13 +18,40 @@ use crate::config::Rules;
 use crate::rules::login::LookupAnswer;
 use crate::transport::connection_limiter::ConnectionLimiter;
 
-/// Links that have not sent their request yet, at most; others wait in the system's accept queue.
+/// Links of other servers that have not sent their request yet, at most; others wait in the system's accept queue.
 const MAX_SETUPS: usize = 64;
+/// The same for peers whose address no server of the cluster has; others are closed. They take no place of servers.
+const MAX_UNKNOWN_SETUPS: usize = 16;
 /// Pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// A request to the admin API that another server has passed on, and the link for its answer.
 pub(crate) type RelayedCall = (AcceptedLink, Box<AdminCall>);
+
+/// Places for links that have not sent their request yet.
+struct Setups {
+    servers: Arc<Semaphore>,
+    unknown: Arc<Semaphore>,
+}
+
+impl Default for Setups {
+    fn default() -> Setups {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Setups { servers: places(MAX_SETUPS), unknown: places(MAX_UNKNOWN_SETUPS) }
+    }
+}
+
+impl Setups {
+    /// A place: of a server it waits for one, others get none if all are taken.
+    async fn place(&self, is_server: bool) -> Option<OwnedSemaphorePermit> {
+        // The semaphores are never closed.
+        if is_server {
+            self.servers.clone().acquire_owned().await.ok()
+        } else {
+            self.unknown.clone().try_acquire_owned().ok()
+        }
+    }
+}
 
 /// Accepts node links.
 #[derive(Clone)]
@@ -43,19 +70,9 @@ pub(crate) struct LinkAcceptor {
 impl LinkAcceptor {
     /// Accepts links forever.
     pub(crate) async fn accept(mut self, listener: TcpListener) {
-        let setups = Arc::new(Semaphore::new(MAX_SETUPS));
+        let setups = Setups::default();
         for worker in self.workers.clone().iter().cycle() {
-            // The semaphore is never closed.
-            let setup = setups.clone().acquire_owned().await.ok();
-            let stream = loop {
-                match listener.accept().await {
-                    Ok((stream, _)) => break stream,
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept a node link");
-                        tokio::time::sleep(ACCEPT_REST).await;
-                    }
-                }
-            };
+            let (stream, setup) = self.next(&listener, &setups).await;
             self.context.rules = self.rules.borrow().clone();
             let Ok(stream) = stream.into_std() else { continue };
             let acceptor = self.clone();
@@ -69,7 +86,24 @@ impl LinkAcceptor {
         }
     }
 
-    async fn serve(self, stream: std::net::TcpStream, setup: Option<OwnedSemaphorePermit>) -> io::Result<()> {
+    /// The next connection that there is a place for.
+    async fn next(&self, listener: &TcpListener, setups: &Setups) -> (TcpStream, OwnedSemaphorePermit) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    if let Some(place) = setups.place(self.cluster.knows(peer.ip())).await {
+                        return (stream, place);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a node link");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self, stream: std::net::TcpStream, setup: OwnedSemaphorePermit) -> io::Result<()> {
         let (link, request) = self.cluster.accept(TcpStream::from_std(stream)?).await?;
         drop(setup);
         match request {
@@ -87,7 +121,7 @@ impl LinkAcceptor {
             LinkRequest::Join { session, request } => {
                 let conn = self.next_conn.fetch_add(1, Ordering::Relaxed);
                 let address = request.client.identity.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-                let permit = self.limiter.enter_relayed(address);
+                let permit = self.limiter.enter_relayed(address, self.context.rules.settings());
                 relayed::begin(link, session, request, (conn, permit, self.context));
                 Ok(())
             }
@@ -113,5 +147,23 @@ impl LinkAcceptor {
             cluster::reply(&mut link, &*news).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_rt::test]
+    async fn strangers_take_no_place_of_a_server() {
+        let setups = Setups::default();
+        let mut places = Vec::new();
+        for _ in 0..MAX_UNKNOWN_SETUPS {
+            places.push(setups.place(false).await.unwrap());
+        }
+        assert!(setups.place(false).await.is_none());
+        assert!(setups.place(true).await.is_some());
+        places.pop();
+        assert!(setups.place(false).await.is_some(), "one has gone");
     }
 }

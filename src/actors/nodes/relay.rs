@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use drawhall_protocol::frame::frames;
@@ -25,6 +26,10 @@ use crate::rules::session::{ClientOp, DisconnectReason, Refusal};
 const WINDOW: usize = 256 << 10;
 /// Bytes that are given to the client at once, at most, unless one message has more.
 const CHUNK: usize = 64 << 10;
+/// Space to read into, at least.
+const READ_BYTES: usize = 4 << 10;
+/// How long the other server may take to let a client go that has left.
+const LEAVE_LIMIT: Duration = Duration::from_secs(10);
 /// What a client is told when the link breaks.
 const LOST: &str = "The connection to the server of this session was lost. Please join again.";
 
@@ -76,7 +81,11 @@ impl Relay {
                     session: None,
                 });
             }
-            () = to_session(&mut write, self.incoming, &self.entry) => {}
+            () = to_session(&mut write, self.incoming, &self.entry) => {
+                // Closed with unread input the link would be reset, and the client's last messages be lost.
+                let rest = async { tokio::io::copy(&mut read, &mut tokio::io::sink()).await };
+                let _ = tokio::time::timeout(LEAVE_LIMIT, rest).await;
+            }
         }
     }
 }
@@ -88,6 +97,9 @@ async fn to_client(link: &mut (impl AsyncRead + Unpin), client: &ClientHandle) -
     loop {
         let chunk = received.split_to(whole_frames(&received)).freeze();
         if chunk.is_empty() {
+            if received.capacity() - received.len() < READ_BYTES {
+                received.reserve(CHUNK);
+            }
             if link.read_buf(&mut received).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

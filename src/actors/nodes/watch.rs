@@ -1,7 +1,9 @@
 //! Follows which servers the cluster has, and which sessions they have.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,10 +47,13 @@ pub async fn watch_nodes(
         match announced {
             Some(Ok(nodes)) => {
                 is_away = false;
-                let others = nodes.into_iter().filter(|node| node.incarnation != cluster.node.incarnation);
-                let others: HashMap<String, Node> =
-                    others.map(|node| (node.incarnation.clone(), node)).collect();
-                for (_, gone) in followed.extract_if(|incarnation, _| !others.contains_key(incarnation)) {
+                cluster.set_known(nodes.iter());
+                let others = others(nodes, &cluster.node);
+                let is_gone = |incarnation: &String, followed: &mut Followed| {
+                    let is_replaced = others.values().any(|other| other.address == followed.node.address);
+                    !others.contains_key(incarnation) && (is_replaced || !followed.is_linked.get())
+                };
+                for (_, gone) in followed.extract_if(is_gone) {
                     gone.forget();
                 }
                 for (incarnation, node) in others {
@@ -67,15 +72,38 @@ pub async fn watch_nodes(
     }
 }
 
+/// The other servers, by incarnation. Of several with one address only the newest is there: it was started again.
+fn others(nodes: Vec<Node>, own: &Node) -> HashMap<String, Node> {
+    let mut newest: HashMap<String, Node> = HashMap::new();
+    for node in nodes.into_iter().filter(|node| node.incarnation != own.incarnation) {
+        // Incarnations grow with time.
+        let is_older = |other: &Node| other.incarnation < node.incarnation;
+        if newest.get(&node.address).is_none_or(is_older) {
+            newest.insert(node.address.clone(), node);
+        }
+    }
+    newest.into_values().map(|node| (node.incarnation.clone(), node)).collect()
+}
+
 /// A server whose sessions are followed, until this is dropped.
 struct Followed {
+    node: Arc<Node>,
+    /// There is a link for its news. Then it is not gone, even if its row in the database is old.
+    is_linked: Rc<Cell<bool>>,
     task: Option<JoinHandle<()>>,
     gone: Option<oneshot::Sender<()>>,
 }
 
 impl Followed {
     fn start(cluster: Cluster, node: Arc<Node>, server: ServerHandle, metrics: Arc<Metrics>) -> Followed {
-        let mut sessions = RemoteSessions { node, server, metrics, known: HashSet::new() };
+        let is_linked = Rc::<Cell<bool>>::default();
+        let mut sessions = RemoteSessions {
+            node: node.clone(),
+            server,
+            metrics,
+            is_linked: is_linked.clone(),
+            known: HashSet::new(),
+        };
         let (gone, is_gone) = oneshot::channel();
         let task = actix_rt::spawn(async move {
             tokio::select! {
@@ -83,7 +111,7 @@ impl Followed {
                 _ = is_gone => sessions.forget_all(),
             }
         });
-        Followed { task: Some(task), gone: Some(gone) }
+        Followed { node, is_linked, task: Some(task), gone: Some(gone) }
     }
 
     /// The server is not there any more: its sessions are not listed either.
@@ -108,6 +136,7 @@ struct RemoteSessions {
     node: Arc<Node>,
     server: ServerHandle,
     metrics: Arc<Metrics>,
+    is_linked: Rc<Cell<bool>>,
     known: HashSet<String>,
 }
 
@@ -120,7 +149,9 @@ impl RemoteSessions {
                 Ok(mut link) => {
                     failures = 0;
                     let _counted = Counted::new(&self.metrics, |metrics| &metrics.linked_servers);
+                    self.is_linked.set(true);
                     let error = self.read_news(&mut link).await;
+                    self.is_linked.set(false);
                     tracing::info!("the link to server {} has ended: {error}", self.node.name);
                 }
                 Err(error) => {
@@ -173,5 +204,23 @@ impl RemoteSessions {
         for ended in ended.chunks(NEWS_SESSIONS) {
             self.pass_on(SessionNews { ended: ended.to_vec(), ..SessionNews::default() });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_server_that_was_started_again_only_the_newest_counts() {
+        let node = |incarnation: &str, address: &str| Node {
+            incarnation: incarnation.into(),
+            name: "n".into(),
+            address: address.into(),
+        };
+        let nodes = vec![node("3", "b:1"), node("1", "b:1"), node("2", "c:1"), node("4", "a:1")];
+        let mut found: Vec<String> = others(nodes, &node("4", "a:1")).into_keys().collect();
+        found.sort();
+        assert_eq!(found, ["2", "3"]);
     }
 }

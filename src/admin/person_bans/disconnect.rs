@@ -43,6 +43,8 @@ impl AdminState {
         }
         let terms =
             BanTerms { expires: ban.expires.clone(), reason: ban.reason.clone(), ..BanTerms::default() };
+        // Whoever comes back at once is to find the ban.
+        self.apply_db_changes().await?;
         let disconnected = self.disconnect_hit(&Targets::of(&ban), &terms, now).await?;
         Ok(Json(Disconnected { disconnected }))
     }
