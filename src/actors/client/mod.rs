@@ -5,14 +5,14 @@
 //! | `connection` | the life of a connection: the Client actor, its phases, the tasks that read and write |
 //! | `inbound` | reading: from the socket to whole frames |
 //! | `outbox` | what is to be sent: direct messages and history, in one order |
-//! | `relay` | wakes the writers of a worker when something enters a history |
+//! | `subscriptions` | wakes the writers of a worker when something enters a history |
 //! | `writer` | writing: vectored writes of what the outbox has |
 //! | `worker` | state shared by the clients of one worker: buffer, idle timeout, slow clients |
 
 pub mod connection;
 mod inbound;
 mod outbox;
-mod relay;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod worker;

@@ -1,7 +1,7 @@
 //! State shared by the clients of a worker thread.
 //!
 //! * One large read buffer, so that silent clients need none.
-//! * One subscription to the history of each session (`relay`), so that a session wakes a worker once and not every
+//! * One subscription to the history of each session (`subscriptions`), so that a session wakes a worker once and not every
 //!   client.
 //! * One timer for the idle timeout, for answers that a login waits for, for keep-alives, and for a slow client that
 //!   does not read.
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use super::connection::{ANSWER_LIMIT, Client, FromConnection};
 use super::outbox::{Outbox, Overflow};
-use super::relay::Relays;
+use super::subscriptions::Subscriptions;
 use crate::clock::every;
 use crate::config::Settings;
 use crate::history::Cursor;
@@ -300,7 +300,7 @@ impl ConnShared {
 #[derive(Default)]
 struct Worker {
     connections: RefCell<HashMap<ConnId, Rc<ConnShared>>>,
-    relays: Relays,
+    subscriptions: Subscriptions,
     /// Seconds since the timer started.
     seconds: Cell<u64>,
     started: Cell<bool>,
@@ -346,7 +346,7 @@ async fn keep_time() {
 
 /// Subscribes a client to the history of a cursor.
 pub(super) fn attach(shared: &ConnShared, cursor: &Cursor) {
-    WORKER.with(|w| w.relays.attach(&shared.wake, cursor));
+    WORKER.with(|w| w.subscriptions.attach(&shared.wake, cursor));
 }
 
 /// Removes a client.
@@ -355,7 +355,7 @@ pub(super) fn forget(shared: &ConnShared) {
     WORKER.with(|w| {
         w.connections.borrow_mut().remove(&shared.conn);
         if let Some(cursor) = cursor {
-            w.relays.detach(&shared.wake, &cursor);
+            w.subscriptions.detach(&shared.wake, &cursor);
         }
     });
 }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::history::{Cursor, Subscription};
 
 /// A worker's subscription to one history, and the writers that it wakes.
-struct Relay {
+struct WorkerSubscription {
     subscription: Arc<Subscription>,
     /// Wakes the writers of readers.
     wakes: RefCell<Vec<Weak<Notify>>>,
@@ -18,45 +18,46 @@ struct Relay {
 
 /// Subscriptions of one worker, by the id of the history.
 #[derive(Clone, Default)]
-pub(super) struct Relays(Rc<RefCell<HashMap<u64, Rc<Relay>>>>);
+pub(super) struct Subscriptions(Rc<RefCell<HashMap<u64, Rc<WorkerSubscription>>>>);
 
-impl Relays {
+impl Subscriptions {
     /// Wakes a client for new messages in the history of this cursor.
     pub(super) fn attach(&self, wake: &Rc<Notify>, cursor: &Cursor) {
         let log = cursor.log_id();
-        let mut relays = self.0.borrow_mut();
-        let relay = relays.entry(log).or_insert_with(|| {
-            let relay = Rc::new(Relay { subscription: cursor.subscribe(), wakes: RefCell::default() });
-            actix_rt::spawn(self.clone().listen(log, relay.clone()));
-            relay
+        let mut subscriptions = self.0.borrow_mut();
+        let subscribed = subscriptions.entry(log).or_insert_with(|| {
+            let subscribed =
+                Rc::new(WorkerSubscription { subscription: cursor.subscribe(), wakes: RefCell::default() });
+            actix_rt::spawn(self.clone().listen(log, subscribed.clone()));
+            subscribed
         });
-        relay.wakes.borrow_mut().push(Rc::downgrade(wake));
+        subscribed.wakes.borrow_mut().push(Rc::downgrade(wake));
     }
 
     /// Removes a client; the last one ends the subscription.
     pub(super) fn detach(&self, wake: &Rc<Notify>, cursor: &Cursor) {
-        let mut relays = self.0.borrow_mut();
-        let Some(relay) = relays.get(&cursor.log_id()) else { return };
-        relay
+        let mut subscriptions = self.0.borrow_mut();
+        let Some(subscribed) = subscriptions.get(&cursor.log_id()) else { return };
+        subscribed
             .wakes
             .borrow_mut()
             .retain(|w| w.strong_count() > 0 && !std::ptr::eq(w.as_ptr(), Rc::as_ptr(wake)));
-        if relay.wakes.borrow().is_empty() {
-            cursor.unsubscribe(&relay.subscription);
-            relays.remove(&cursor.log_id());
+        if subscribed.wakes.borrow().is_empty() {
+            cursor.unsubscribe(&subscribed.subscription);
+            subscriptions.remove(&cursor.log_id());
         }
     }
 
     /// Forwards notifications until the history is dropped or has no readers.
-    async fn listen(self, log: u64, relay: Rc<Relay>) {
-        while relay.subscription.published().await {
-            for wake in relay.wakes.borrow().iter().filter_map(Weak::upgrade) {
+    async fn listen(self, log: u64, subscribed: Rc<WorkerSubscription>) {
+        while subscribed.subscription.published().await {
+            for wake in subscribed.wakes.borrow().iter().filter_map(Weak::upgrade) {
                 wake.notify_one();
             }
         }
-        let mut relays = self.0.borrow_mut();
-        if relays.get(&log).is_some_and(|current| Rc::ptr_eq(current, &relay)) {
-            relays.remove(&log);
+        let mut subscriptions = self.0.borrow_mut();
+        if subscriptions.get(&log).is_some_and(|current| Rc::ptr_eq(current, &subscribed)) {
+            subscriptions.remove(&log);
         }
     }
 }
@@ -75,8 +76,8 @@ mod tests {
         history
     }
 
-    fn count(relays: &Relays) -> usize {
-        relays.0.borrow().len()
+    fn count(subscriptions: &Subscriptions) -> usize {
+        subscriptions.0.borrow().len()
     }
 
     /// Lets tasks of this thread run that can.
@@ -117,7 +118,7 @@ mod tests {
 
     #[derive(Default)]
     struct Model {
-        relays: Relays,
+        subscriptions: Subscriptions,
         logs: [Option<History>; 3],
         readers: [Option<Reader>; 5],
     }
@@ -126,7 +127,7 @@ mod tests {
         fn leave(&mut self, client: usize) {
             let Some(mut reader) = self.readers[client].take() else { return };
             if let Some(cursor) = reader.outbox.detach() {
-                self.relays.detach(&reader.wake, &cursor);
+                self.subscriptions.detach(&reader.wake, &cursor);
             }
         }
 
@@ -146,7 +147,7 @@ mod tests {
                     let Some(history) = &self.logs[log] else { return };
                     let mut reader = Reader { log, outbox: Outbox::default(), wake: Rc::new(Notify::new()) };
                     let cursor = history.cursor(i64::MIN);
-                    self.relays.attach(&reader.wake, &cursor);
+                    self.subscriptions.attach(&reader.wake, &cursor);
                     reader.outbox.attach(cursor);
                     self.readers[client] = Some(reader);
                 }
@@ -193,64 +194,64 @@ mod tests {
                 settle().await;
                 let logs: std::collections::HashSet<usize> =
                     model.readers.iter().flatten().map(|reader| reader.log).collect();
-                assert_eq!(count(&model.relays), logs.len(), "nothing is left of those who have gone");
+                assert_eq!(count(&model.subscriptions), logs.len(), "nothing is left of those who have gone");
             });
         }
     }
 
     #[actix_rt::test]
     async fn leaving_before_the_history_begins_leaves_nothing_behind() {
-        let (relays, history, wake) = (Relays::default(), history(), Rc::new(Notify::new()));
+        let (subscriptions, history, wake) = (Subscriptions::default(), history(), Rc::new(Notify::new()));
         let (mut outbox, cursor) = (Outbox::default(), history.cursor(i64::MIN));
-        relays.attach(&wake, &cursor);
+        subscriptions.attach(&wake, &cursor);
         // The peer takes nothing: what was queued stays there until the connection is cut.
         outbox.attach(cursor);
         let cursor = outbox.detach().expect("the cursor that was to follow");
-        relays.detach(&wake, &cursor);
-        assert_eq!(count(&relays), 0);
+        subscriptions.detach(&wake, &cursor);
+        assert_eq!(count(&subscriptions), 0);
     }
 
     #[actix_rt::test]
     async fn a_subscription_ends_with_the_history() {
-        let (relays, history, wake) = (Relays::default(), history(), Rc::new(Notify::new()));
+        let (subscriptions, history, wake) = (Subscriptions::default(), history(), Rc::new(Notify::new()));
         let cursor = history.cursor(i64::MIN);
-        relays.attach(&wake, &cursor);
+        subscriptions.attach(&wake, &cursor);
         // Whoever it was for has vanished without a word.
         drop((history, cursor));
         settle().await;
-        assert_eq!(count(&relays), 0);
+        assert_eq!(count(&subscriptions), 0);
     }
 
     #[actix_rt::test]
     async fn later_subscriptions_work_after_earlier_ones_end() {
-        let (relays, wake) = (Relays::default(), Rc::new(Notify::new()));
+        let (subscriptions, wake) = (Subscriptions::default(), Rc::new(Notify::new()));
         for _ in 0..100 {
             let gone = history();
-            relays.attach(&Rc::new(Notify::new()), &gone.cursor(i64::MIN));
+            subscriptions.attach(&Rc::new(Notify::new()), &gone.cursor(i64::MIN));
             drop(gone);
             settle().await;
             let mut history = history();
             let cursor = history.cursor(i64::MIN);
-            relays.attach(&wake, &cursor);
+            subscriptions.attach(&wake, &cursor);
             settle().await;
             history.append(&[0, 0, 148, 1], 1).unwrap();
             history.publish();
             settle().await;
             assert!(is_woken(&wake));
-            relays.detach(&wake, &cursor);
+            subscriptions.detach(&wake, &cursor);
         }
-        assert_eq!(count(&relays), 0);
+        assert_eq!(count(&subscriptions), 0);
     }
 
     #[actix_rt::test]
     async fn dropped_clients_are_removed_with_the_next_detach() {
-        let (relays, history) = (Relays::default(), history());
+        let (subscriptions, history) = (Subscriptions::default(), history());
         let (vanished, wake) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
         let cursor = history.cursor(i64::MIN);
-        relays.attach(&vanished, &cursor);
-        relays.attach(&wake, &cursor);
+        subscriptions.attach(&vanished, &cursor);
+        subscriptions.attach(&wake, &cursor);
         drop(vanished);
-        relays.detach(&wake, &cursor);
-        assert_eq!(count(&relays), 0);
+        subscriptions.detach(&wake, &cursor);
+        assert_eq!(count(&subscriptions), 0);
     }
 }
