@@ -53,7 +53,9 @@ fuzz_target!(|input: (bool, Vec<Sent>)| {
     let (mut one, mut other) = (follower.canvas().clone(), again.canvas().clone());
     if older {
         // It has messages for the first ones only.
-        [&mut one, &mut other].map(|canvas| canvas.metadata.fields[METADATA_4_24..].fill(0));
+        for canvas in [&mut one, &mut other] {
+            canvas.metadata.fields[METADATA_4_24..].fill(0);
+        }
     }
     assert_eq!(one.difference(&other), None);
     let (one, other) = (follower.permissions(), again.permissions());
