@@ -83,6 +83,11 @@ impl<M: Message<Result = ()> + Send + 'static> Handle<M> {
         self.0.do_send(message);
     }
 
+    /// Whether the actor is still there.
+    pub fn is_connected(&self) -> bool {
+        self.0.connected()
+    }
+
     /// Asks a question; `None` when the actor is gone.
     pub fn ask<T: Send + 'static>(&self, question: impl FnOnce(Answer<T>) -> M) -> Asked<T> {
         let (answer, answered) = oneshot::channel();

@@ -26,7 +26,8 @@ use drawhall_protocol::reply::SessionDescription;
 use tokio::sync::oneshot;
 
 use crate::actors::messages::{
-    Answer, ClientHandle, FoundSession, NewRules, PendingEntry, ToClient, ToServer, ToSession, notify,
+    Answer, ClientHandle, FoundSession, NewRules, PendingEntry, SessionHandle, ToClient, ToServer, ToSession,
+    notify,
 };
 use crate::config::Rules;
 use crate::history::total::HistoryTotal;
@@ -75,6 +76,8 @@ pub struct Server {
     listings: Listings,
     reports: Reports,
     watchers: Watchers,
+    /// What stands for sessions on other servers that are no longer in the directory, while clients are there.
+    unlisted_remotes: Vec<SessionHandle>,
     /// Stored sessions to announce again, with their list servers.
     to_announce: Vec<(String, String)>,
     /// Templates being instantiated, by alias, with waiters.
@@ -106,6 +109,7 @@ impl Server {
             listings: Listings::default(),
             reports: Reports::default(),
             watchers: Watchers::default(),
+            unlisted_remotes: Vec::new(),
             to_announce: Vec::new(),
             instantiating: HashMap::new(),
             workers,
@@ -360,8 +364,8 @@ impl Handler<NewRules> for Server {
         if let Some(session_dir) = &self.parts.session_dir {
             session_dir.syncer().set_interval(Duration::from_millis(rules.settings().sync_interval.0));
         }
-        for entry in self.directory.entries_mut().filter(|e| e.address().is_none()) {
-            // Active sessions update themselves.
+        for entry in self.directory.entries_mut().filter(|e| e.is_local() && e.address().is_none()) {
+            // Active sessions update themselves, and so do those of other servers.
             entry.amend(|description| description.nsfm |= rules.settings().force_nsfm);
         }
         self.histories.set_limit(rules.settings().total_history_limit.0);
@@ -382,7 +386,8 @@ impl Handler<Stop> for Server {
         LogEntry::new(Timestamp::now(), Level::Info, Topic::Status, "Server shutting down").emit("");
         let (done, stopped) = oneshot::channel();
         self.stopping = Some(done);
-        for session in self.directory.entries().filter_map(SessionEntry::handle) {
+        let listed = self.directory.entries().filter_map(SessionEntry::handle);
+        for session in listed.chain(&self.unlisted_remotes) {
             session.tell(ToSession::Stop);
         }
         for connection in self.connections.values() {

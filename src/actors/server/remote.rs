@@ -41,6 +41,9 @@ impl Server {
                     self.directory.find(&id)
                 {
                     session.tell(ToSession::Unload);
+                    // Clients may still be there when this server stops.
+                    self.unlisted_remotes.retain(SessionHandle::is_connected);
+                    self.unlisted_remotes.push(session.clone());
                 }
                 self.session_ended(&id);
             }
