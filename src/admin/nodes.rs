@@ -21,24 +21,26 @@ use actix_web::http::header::{
 use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::web::Bytes;
 use actix_web::{App, HttpMessage as _, HttpRequest, HttpResponse};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::endpoint::Endpoint;
-use super::error::{ApiError, bad, unavailable};
+use super::error::{ApiError, unavailable};
 use super::request::Who;
 use super::roles::Role;
 use super::{Admin, AdminState};
 use crate::actors::nodes::RelayedCall;
 use crate::actors::server::FindNode;
 use crate::cluster::link::{self, AdminCall, AdminHead};
-use crate::cluster::{AcceptedLink, Link};
+use crate::cluster::{AcceptedLink, Cluster, Link};
 use crate::db::nodes::Node;
 use crate::transport::trust::ClientAddr;
 use crate::web::{RequestBody, disconnected};
 
-/// Requests of other servers that wait.
-const MAX_WAITING: usize = 64;
+/// Requests of other servers that are answered at once; as many wait, and further ones for them.
+const MAX_CALLS: usize = 64;
 /// Time for another server to answer with a list.
 const JSON_LIMIT: Duration = Duration::from_secs(20);
 /// Piece of an answer's body that is read at once, in bytes.
@@ -88,9 +90,9 @@ impl AdminState {
     ) -> HttpResponse {
         let read = body.read(endpoint.max_body()).await.map_err(|(status, text)| ApiError::new(status, text));
         let content_type = http.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let text = |bytes: Bytes| String::from_utf8(bytes.into()).map_err(|_| bad("The body is not UTF-8"));
-        let body = match read.and_then(text) {
-            Ok(body) => body,
+        let body = match read {
+            // A body is read like this here, too.
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => return error.response(),
         };
         let path = http.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
@@ -116,43 +118,83 @@ impl AdminState {
     /// Asks another server.
     async fn call_node(&self, node: &Node, call: AdminCall) -> Result<(AdminHead, Link), ApiError> {
         let cluster = self.cluster.as_ref().ok_or_else(|| unavailable("There are no other servers"))?;
-        cluster.call(node, call).await.map_err(|error| {
-            tracing::warn!("server {} does not answer a request: {error}", node.name);
-            unavailable(format!("The server {} cannot be reached", node.name))
-        })
+        call_node(cluster, node, call).await
     }
 
-    /// The other servers of the cluster, by name; none while the database is away.
-    pub(super) async fn other_nodes(&self) -> Vec<Node> {
-        let Some(cluster) = &self.cluster else { return Vec::new() };
-        let nodes = self.query_db(|database| database.live_nodes()).await.unwrap_or_default();
-        nodes.into_iter().filter(|node| node.incarnation != cluster.node.incarnation).collect()
+    /// The other server of the cluster with this incarnation.
+    pub(super) fn other_node(&self, incarnation: &str) -> Option<Node> {
+        self.cluster.as_ref()?.others().into_iter().find(|node| node.incarnation == incarnation)
     }
 
-    /// Asks another server for a piece of JSON, `limit` bytes at most.
-    pub(super) async fn json_of_node(
+    /// Asks another server for JSON, `limit` bytes at most.
+    pub(super) async fn json_of<T: DeserializeOwned>(
         &self,
         node: &Node,
         who: &Who,
         (method, path): (&Method, String),
         limit: u64,
-    ) -> Result<serde_json::Value, ApiError> {
+    ) -> Result<T, ApiError> {
+        let cluster = self.cluster.as_ref().ok_or_else(|| unavailable("There are no other servers"))?;
+        json_of(cluster, node, AdminCall { method: method.to_string(), path, ..call_of(who) }, limit).await
+    }
+
+    /// Asks all other servers at once; without the answers of those that do not give one, which is logged.
+    pub(super) async fn json_of_others<T: DeserializeOwned + 'static>(
+        &self,
+        who: &Who,
+        (method, path): (&Method, String),
+        limit: u64,
+    ) -> Vec<(Node, T)> {
+        let Some(cluster) = &self.cluster else { return Vec::new() };
         let call = AdminCall { method: method.to_string(), path, ..call_of(who) };
-        let asking = async {
-            let (head, link) = self.call_node(node, call).await?;
-            let mut body = Vec::new();
-            link.take(limit).read_to_end(&mut body).await.map_err(ApiError::internal)?;
-            Ok((head, body))
+        let ask = |node: Node| {
+            let (cluster, call) = (cluster.clone(), call.clone());
+            actix_rt::spawn(async move { (json_of(&cluster, &node, call, limit).await, node) })
         };
-        let too_late = |_| Err(unavailable(format!("The server {} does not answer", node.name)));
-        let (head, body) = tokio::time::timeout(JSON_LIMIT, asking).await.unwrap_or_else(too_late)?;
-        let value: serde_json::Value = serde_json::from_slice(&body).map_err(ApiError::internal)?;
-        match StatusCode::from_u16(head.status) {
-            Ok(status) if !status.is_success() => {
-                Err(ApiError::new(status, value["message"].as_str().unwrap_or_default()))
+        let asked: Vec<_> = cluster.others().into_iter().map(ask).collect();
+        let mut answers = Vec::new();
+        for asked in asked {
+            match asked.await {
+                Ok((Ok(answer), node)) => answers.push((node, answer)),
+                Ok((Err(error), node)) => {
+                    tracing::warn!("server {} does not answer {}: {}", node.name, call.path, error.message);
+                }
+                Err(error) => tracing::error!(%error, "asking another server failed"),
             }
-            _ => Ok(value),
         }
+        answers
+    }
+}
+
+/// Asks another server.
+async fn call_node(cluster: &Cluster, node: &Node, call: AdminCall) -> Result<(AdminHead, Link), ApiError> {
+    cluster.call(node, call).await.map_err(|error| {
+        tracing::debug!("server {} does not answer: {error}", node.name);
+        unavailable(format!("The server {} cannot be reached", node.name))
+    })
+}
+
+/// Asks another server for JSON, `limit` bytes at most.
+async fn json_of<T: DeserializeOwned>(
+    cluster: &Cluster,
+    node: &Node,
+    call: AdminCall,
+    limit: u64,
+) -> Result<T, ApiError> {
+    let asking = async {
+        let (head, link) = call_node(cluster, node, call).await?;
+        let mut body = Vec::new();
+        link.take(limit).read_to_end(&mut body).await.map_err(ApiError::internal)?;
+        Ok((head, body))
+    };
+    let too_late = |_| Err(unavailable(format!("The server {} does not answer", node.name)));
+    let (head, body) = tokio::time::timeout(JSON_LIMIT, asking).await.unwrap_or_else(too_late)?;
+    match StatusCode::from_u16(head.status) {
+        Ok(status) if !status.is_success() => {
+            let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+            Err(ApiError::new(status, answer["message"].as_str().unwrap_or_default()))
+        }
+        _ => serde_json::from_slice(&body).map_err(ApiError::internal),
     }
 }
 
@@ -185,7 +227,7 @@ fn response(head: &AdminHead, link: Link) -> HttpResponse {
             response.headers_mut().append(name, value);
         }
     }
-    response.set_body(BoxBody::new(LinkBody { link, length }))
+    response.set_body(BoxBody::new(LinkBody { link, length, piece: vec![0; PIECE].into() }))
 }
 
 /// The body of a response, from a link.
@@ -193,6 +235,8 @@ struct LinkBody {
     link: Link,
     /// In bytes, if the other server has told.
     length: Option<u64>,
+    /// What is read into.
+    piece: Box<[u8]>,
 }
 
 impl MessageBody for LinkBody {
@@ -203,22 +247,21 @@ impl MessageBody for LinkBody {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let mut piece = vec![0; PIECE];
-        let mut buffer = ReadBuf::new(&mut piece);
+        let LinkBody { link, piece, .. } = &mut *self;
+        let mut buffer = ReadBuf::new(piece);
         // A link that breaks ends with an error, one that was closed without.
-        if let Err(error) = ready!(Pin::new(&mut self.link).poll_read(cx, &mut buffer)) {
+        if let Err(error) = ready!(Pin::new(link).poll_read(cx, &mut buffer)) {
             return Poll::Ready(Some(Err(error)));
         }
-        let len = buffer.filled().len();
-        piece.truncate(len);
-        Poll::Ready((len > 0).then(|| Ok(piece.into())))
+        let filled = buffer.filled();
+        Poll::Ready((!filled.is_empty()).then(|| Ok(Bytes::copy_from_slice(filled))))
     }
 }
 
 impl Admin {
     /// Answers requests that other servers pass on, on a thread of its own.
     pub(crate) fn answer_nodes(&self) -> mpsc::Sender<RelayedCall> {
-        let (calls, mut waiting) = mpsc::channel::<RelayedCall>(MAX_WAITING);
+        let (calls, mut waiting) = mpsc::channel::<RelayedCall>(MAX_CALLS);
         let configure = self.configure();
         Arbiter::new().spawn_fn(move || {
             actix_rt::spawn(async move {
@@ -226,11 +269,14 @@ impl Admin {
                 let Ok(service) = app.new_service(()).await else {
                     return tracing::error!("requests of other servers cannot be answered");
                 };
-                let service = Rc::new(service);
+                let (service, places) = (Rc::new(service), Arc::new(Semaphore::new(MAX_CALLS)));
                 while let Some((mut link, call)) = waiting.recv().await {
                     let Some(request) = request_of(&call) else { continue };
+                    // The semaphore is never closed.
+                    let place = places.clone().acquire_owned().await;
                     let service = service.clone();
                     actix_rt::spawn(async move {
+                        let _place = place;
                         let response = tokio::select! {
                             response = service.call(request) => response,
                             // Whoever has asked has gone.

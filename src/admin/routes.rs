@@ -265,11 +265,8 @@ async fn call(
     who: Who,
 ) -> HttpResponse {
     let is_allowed = endpoint.is_public() || who.role >= Role::needed(&endpoint.method, endpoint.path);
-    if let Some(node) = state.node_of(endpoint, http).await {
-        return match is_allowed {
-            true => state.pass_on(&node, http, body, (endpoint, &who)).await,
-            false => not_allowed().response(),
-        };
+    if is_allowed && let Some(node) = state.node_of(endpoint, http).await {
+        return state.pass_on(&node, http, body, (endpoint, &who)).await;
     }
     // Pictures are large: few are in memory at once.
     let is_picture = endpoint.takes_pictures && is_picture(http);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix_web::http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 use url::form_urlencoded;
 
 use super::AdminState;
@@ -58,9 +59,9 @@ impl AdminState {
     }
 
     async fn user(self: Arc<Self>, call: Call<UidPath>) -> Result<Json<User>, ApiError> {
-        if let Some((node, uid)) = self.node_of_user(&call.path.uid).await? {
-            let found = self.json_of_node(&node, &call.who, (&Method::GET, path_of(&uid)), MAX_LIST).await?;
-            return Ok(Json(of_node(&node, converted(&found)?)));
+        if let Some((node, uid)) = self.node_of_user(&call.path.uid)? {
+            let found = self.json_of(&node, &call.who, (&Method::GET, path_of(&uid)), MAX_LIST).await?;
+            return Ok(Json(of_node(&node, found)));
         }
         let users = self.all_users().await?;
         let found = users.into_iter().find(|user| user.uid.as_deref() == Some(&call.path.uid));
@@ -69,11 +70,11 @@ impl AdminState {
 
     async fn kick_user(self: Arc<Self>, call: Call<UidPath, Kick>) -> Result<Json<Done>, ApiError> {
         let message = call.query.message.0;
-        if let Some((node, uid)) = self.node_of_user(&call.path.uid).await? {
+        if let Some((node, uid)) = self.node_of_user(&call.path.uid)? {
             let query =
                 form_urlencoded::Serializer::new(String::new()).append_pair("message", &message).finish();
             let path = format!("{}?{query}", path_of(&uid));
-            self.json_of_node(&node, &call.who, (&Method::DELETE, path), MAX_LIST).await?;
+            self.json_of::<Value>(&node, &call.who, (&Method::DELETE, path), MAX_LIST).await?;
             return Ok(Done::ok());
         }
         let clients = self.server.send(ListClients).await?;
@@ -93,25 +94,21 @@ impl AdminState {
 
     /// The server of the cluster that a user's number names, and the number that the user has there; `None` for a
     /// number of this server.
-    async fn node_of_user(&self, uid: &str) -> Result<Option<(Node, String)>, ApiError> {
+    fn node_of_user(&self, uid: &str) -> Result<Option<(Node, String)>, ApiError> {
         let Some((incarnation, uid)) = uid.split_once('.') else { return Ok(None) };
-        let node = self.other_nodes().await.into_iter().find(|node| node.incarnation == incarnation);
         let is_number = !uid.is_empty() && uid.bytes().all(|byte| byte.is_ascii_digit());
-        node.filter(|_| is_number).map(|node| Some((node, uid.to_owned()))).ok_or_else(not_found)
+        let node = self.other_node(incarnation).filter(|_| is_number).ok_or_else(not_found)?;
+        Ok(Some((node, uid.to_owned())))
     }
 
     /// The users of other servers; nothing of one that does not answer.
     async fn users_of_others(&self, who: &Who) -> Vec<User> {
-        let mut users = Vec::new();
-        for node in self.other_nodes().await {
-            let path = "/api/users?local=true".to_owned();
-            let listed = self.json_of_node(&node, who, (&Method::GET, path), MAX_LIST).await;
-            match listed.and_then(|list| converted::<Vec<User>>(&list)) {
-                Ok(list) => users.extend(list.into_iter().map(|user| of_node(&node, user))),
-                Err(error) => tracing::warn!("no users of server {}: {}", node.name, error.message),
-            }
-        }
-        users
+        let question = (&Method::GET, "/api/users?local=true".to_owned());
+        let lists = self.json_of_others::<Vec<User>>(who, question, MAX_LIST).await;
+        lists
+            .into_iter()
+            .flat_map(|(node, users)| users.into_iter().map(move |user| of_node(&node, user)))
+            .collect()
     }
 
     /// Descriptions of all connected users, from their sessions or, outside of one, from their connections.

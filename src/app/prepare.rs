@@ -214,6 +214,7 @@ fn open_cluster(
     let database = database.ok_or(StartError::NeedsCluster)?;
     let listener = listen(Some(address.ip()), address.port());
     let listener = listener.map_err(|error| StartError::Listen { option: "--cluster-listen", error })?;
+    database.remove_old_nodes().map_err(ClusterError::List)?;
     parts.cluster = Some(Cluster::open(database, url.node_name(), address_of(&listener)?)?);
     Ok(Some(listener))
 }

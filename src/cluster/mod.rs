@@ -5,11 +5,13 @@
 //! | --- | --- |
 //! | `identity` | the key that all servers of a cluster have, and TLS with it |
 //! | `link` | what is said over a link, and how it is framed |
+//! | `socket` | connecting to another server, and options of sockets |
 
 mod identity;
 pub mod link;
+mod socket;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,7 +20,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
@@ -26,6 +27,7 @@ use crate::db::nodes::Node;
 use crate::db::{Database, DbError};
 use identity::{LinkIdentity, SERVER_NAME};
 use link::{AdminCall, AdminHead, JoinAnswer, LinkRequest};
+use socket::{Source, prepare};
 
 /// Time for connecting to another server, with the TLS handshake and the request.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -33,13 +35,10 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// Time for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
-/// Time for an answer of the admin API: making a picture takes minutes.
-const ADMIN_LIMIT: Duration = Duration::from_secs(600);
-/// How long a link may wait for a server that does not acknowledge anything, or takes nothing: longer than a slow client
-/// may (`lagTimeLimit`), for whom nothing is read. Links for news notice a dead server by themselves.
-const DEAD_AFTER: Duration = Duration::from_secs(150);
-/// Interval of the probes of a connection on which nothing is sent.
-const PROBE_INTERVAL: Duration = Duration::from_secs(3);
+/// Time for an answer of the admin API.
+const ADMIN_LIMIT: Duration = Duration::from_secs(60);
+/// The same where it takes minutes, such as for a picture.
+const LONG_ADMIN_LIMIT: Duration = Duration::from_secs(600);
 
 /// Name of the links' key in the database.
 const KEY_NAME: &str = "node-links";
@@ -55,6 +54,9 @@ pub enum ClusterError {
     /// The database has no key, or takes none.
     #[error("the key of node links cannot be read: {0}")]
     Key(#[from] DbError),
+    /// Rows of servers that are gone cannot be removed from the database.
+    #[error("the list of servers in the database cannot be changed: {0}")]
+    List(DbError),
     /// The key in the database is no key.
     #[error(
         "the key of node links in the database cannot be used: {0}; delete the row '{KEY_NAME}' of drawhall_keys and \
@@ -69,13 +71,14 @@ pub struct Cluster {
     /// What others are told of this server.
     pub node: Node,
     identity: LinkIdentity,
-    /// Addresses of the other servers, as the database has them.
-    known: Arc<Mutex<HashSet<IpAddr>>>,
+    /// The other servers, as the database had them last.
+    others: Arc<Mutex<Vec<Node>>>,
+    source: Source,
 }
 
 impl Cluster {
-    /// A server of this name whose links are accepted at this address. The key is read from the database, where the first
-    /// server puts it. Blocks.
+    /// A server of this name whose links are accepted at this address. The key is read from the database, where the
+    /// first server puts it. Blocks.
     ///
     /// # Errors
     /// When the database cannot be read or written, or has a key that cannot be used.
@@ -85,18 +88,38 @@ impl Cluster {
         let identity = LinkIdentity::new(&key).map_err(ClusterError::Tls)?;
         let incarnation = ulid::Ulid::generate().to_string();
         let node = Node { incarnation, name, address: address.to_string() };
-        Ok(Cluster { node, identity, known: Arc::default() })
+        Ok(Cluster { node, identity, others: Arc::default(), source: Source::new(address) })
     }
 
-    /// Whether another server of the cluster has this address. Others may be one as well, from behind a router.
+    /// The other servers, as the database had them last.
+    pub fn others(&self) -> Vec<Node> {
+        self.others.lock().clone()
+    }
+
+    /// Whether another server has this address. There may be others, from behind a router.
     pub fn knows(&self, address: IpAddr) -> bool {
-        self.known.lock().contains(&address.to_canonical())
+        let is_at = |node: &Node| {
+            let listens = node.address.parse::<SocketAddr>();
+            listens.is_ok_and(|listens| listens.ip().to_canonical() == address.to_canonical())
+        };
+        self.others.lock().iter().any(is_at)
     }
 
-    /// Remembers the addresses of the other servers.
-    pub fn set_known<'a>(&self, nodes: impl Iterator<Item = &'a Node>) {
-        let addresses = nodes.filter_map(|node| node.address.parse::<SocketAddr>().ok());
-        *self.known.lock() = addresses.map(|address| address.ip().to_canonical()).collect();
+    /// Takes the servers that the database has, and returns the others. Of several at one address only the newest
+    /// counts: the server was started again. So an earlier start of this one counts as little as this one itself.
+    pub fn update_others(&self, nodes: Vec<Node>) -> Vec<Node> {
+        let mut newest: HashMap<String, Node> = HashMap::new();
+        for node in nodes.into_iter().filter(|node| node.address != self.node.address) {
+            // Incarnations grow with time.
+            let is_older = |other: &Node| other.incarnation < node.incarnation;
+            if newest.get(&node.address).is_none_or(is_older) {
+                newest.insert(node.address.clone(), node);
+            }
+        }
+        let mut others: Vec<Node> = newest.into_values().collect();
+        others.sort_by(|a, b| (&a.name, &a.incarnation).cmp(&(&b.name, &b.incarnation)));
+        *self.others.lock() = others.clone();
+        others
     }
 
     /// Opens a link to another server and sends the request.
@@ -105,7 +128,7 @@ impl Cluster {
     /// When it cannot be reached within seconds, or is no server of this cluster.
     pub async fn connect(&self, node: &Node, request: &LinkRequest) -> io::Result<Link> {
         let connecting = async {
-            let stream = TcpStream::connect(&node.address).await?;
+            let stream = self.source.connect(node.address.parse().map_err(io::Error::other)?).await?;
             prepare(&stream)?;
             let mut link = self.identity.connector().connect(SERVER_NAME.clone(), stream).await?;
             link::write(&mut link, request).await?;
@@ -138,9 +161,9 @@ impl Cluster {
     /// # Errors
     /// When it cannot be reached or does not answer in time.
     pub async fn call(&self, node: &Node, call: AdminCall) -> io::Result<(AdminHead, Link)> {
+        let limit = if call.ends_with_connection { LONG_ADMIN_LIMIT } else { ADMIN_LIMIT };
         let mut link = self.connect(node, &LinkRequest::Admin(Box::new(call))).await?;
-        let head =
-            tokio::time::timeout(ADMIN_LIMIT, link::read(&mut link)).await.map_err(io::Error::from)??;
+        let head = tokio::time::timeout(limit, link::read(&mut link)).await.map_err(io::Error::from)??;
         Ok((head, link))
     }
 
@@ -158,16 +181,6 @@ impl Cluster {
         };
         tokio::time::timeout(REQUEST_LIMIT, accepting).await.map_err(io::Error::from)?
     }
-}
-
-/// Sets the options of a link's socket: small writes are sent at once, and a machine that has vanished is noticed.
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_INTERVAL).with_interval(PROBE_INTERVAL))?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(DEAD_AFTER))?;
-    Ok(())
 }
 
 /// Sends an answer or news over a link.

@@ -79,3 +79,28 @@ async fn the_answer_to_a_join_is_a_message_of_the_protocol() {
     let stroke: &[u8] = &[0, 1, 140, 3, 0];
     assert!(JoinAnswer::read(&mut &stroke[..]).await.is_err());
 }
+
+#[actix_rt::test]
+async fn of_a_server_that_was_started_again_only_the_newest_counts() {
+    let (one, ..) = pair().await;
+    let node = |incarnation: &str, address: &str| Node {
+        incarnation: incarnation.into(),
+        name: "n".into(),
+        address: address.into(),
+    };
+    let own = one.node.address.as_str();
+    let nodes = vec![
+        node("3", "192.0.2.2:1"),
+        node("1", "192.0.2.2:1"),
+        node("2", "[2001:db8::2]:1"),
+        // An earlier start of this server, and itself.
+        node("0", own),
+        one.node.clone(),
+    ];
+    let found: Vec<String> = one.update_others(nodes).into_iter().map(|node| node.incarnation).collect();
+    assert_eq!(found, ["2", "3"]);
+    assert_eq!(one.others().len(), 2);
+    let knows = |address: &str| one.knows(address.parse().unwrap());
+    assert!(knows("192.0.2.2") && knows("::ffff:192.0.2.2") && knows("2001:db8::2"));
+    assert!(!knows("192.0.2.3") && !knows("127.0.0.1"));
+}

@@ -19,8 +19,10 @@ pub struct Node {
 
 /// Nodes in a database engine.
 pub(super) trait NodeStore {
-    /// Writes that a server is alive, and returns all that are. Rows of servers that have been gone for a day are removed.
-    fn announce_node(&self, node: &Node) -> Result<Vec<Node>, DbError>;
+    /// Writes that a server is alive.
+    fn announce_node(&self, node: &Node) -> Result<(), DbError>;
+    /// Removes rows of servers that have been gone for a day.
+    fn remove_old_nodes(&self) -> Result<(), DbError>;
     fn live_nodes(&self) -> Result<Vec<Node>, DbError>;
     fn remove_node(&self, incarnation: &str) -> Result<(), DbError>;
 }
@@ -31,7 +33,16 @@ impl Database {
     /// # Errors
     /// When the database cannot be written, or is not on PostgreSQL.
     pub fn announce_node(&self, node: &Node) -> Result<Vec<Node>, DbError> {
-        self.backend.announce_node(node)
+        self.backend.announce_node(node)?;
+        self.backend.live_nodes()
+    }
+
+    /// Removes servers that have been gone for a day.
+    ///
+    /// # Errors
+    /// When the database cannot be written, or is not on PostgreSQL.
+    pub fn remove_old_nodes(&self) -> Result<(), DbError> {
+        self.backend.remove_old_nodes()
     }
 
     /// The servers that were alive within the last [`NODE_TIMEOUT_SECS`], by name.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
+use super::setups::{Setup, Setups};
 use crate::actors::client::connection::{ClientContext, relayed};
 use crate::actors::messages::ToServer;
 use crate::cluster::link::{AdminCall, LinkRequest};
@@ -18,40 +19,11 @@ use crate::config::Rules;
 use crate::rules::login::LookupAnswer;
 use crate::transport::connection_limiter::ConnectionLimiter;
 
-/// Links of other servers that have not sent their request yet, at most; others wait in the system's accept queue.
-const MAX_SETUPS: usize = 64;
-/// The same for peers whose address no server of the cluster has; others are closed. They take no place of servers.
-const MAX_UNKNOWN_SETUPS: usize = 16;
 /// Pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// A request to the admin API that another server has passed on, and the link for its answer.
 pub(crate) type RelayedCall = (AcceptedLink, Box<AdminCall>);
-
-/// Places for links that have not sent their request yet.
-struct Setups {
-    servers: Arc<Semaphore>,
-    unknown: Arc<Semaphore>,
-}
-
-impl Default for Setups {
-    fn default() -> Setups {
-        let places = |count| Arc::new(Semaphore::new(count));
-        Setups { servers: places(MAX_SETUPS), unknown: places(MAX_UNKNOWN_SETUPS) }
-    }
-}
-
-impl Setups {
-    /// A place: of a server it waits for one, others get none if all are taken.
-    async fn place(&self, is_server: bool) -> Option<OwnedSemaphorePermit> {
-        // The semaphores are never closed.
-        if is_server {
-            self.servers.clone().acquire_owned().await.ok()
-        } else {
-            self.unknown.clone().try_acquire_owned().ok()
-        }
-    }
-}
 
 /// Accepts node links.
 #[derive(Clone)]
@@ -86,13 +58,13 @@ impl LinkAcceptor {
         }
     }
 
-    /// The next connection that there is a place for.
-    async fn next(&self, listener: &TcpListener, setups: &Setups) -> (TcpStream, OwnedSemaphorePermit) {
+    /// The next connection that there is a place for. It waits for none: who is behind in the queue may be a server.
+    async fn next(&self, listener: &TcpListener, setups: &Setups) -> (TcpStream, Setup) {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    if let Some(place) = setups.place(self.cluster.knows(peer.ip())).await {
-                        return (stream, place);
+                    if let Some(setup) = setups.place(peer.ip(), self.cluster.knows(peer.ip())) {
+                        return (stream, setup);
                     }
                 }
                 Err(error) => {
@@ -103,9 +75,9 @@ impl LinkAcceptor {
         }
     }
 
-    async fn serve(self, stream: std::net::TcpStream, setup: OwnedSemaphorePermit) -> io::Result<()> {
+    async fn serve(self, stream: std::net::TcpStream, setup: Setup) -> io::Result<()> {
         let (link, request) = self.cluster.accept(TcpStream::from_std(stream)?).await?;
-        drop(setup);
+        setup.done();
         match request {
             LinkRequest::Watch => self.tell_news(link).await,
             LinkRequest::Admin(call) => {
@@ -147,23 +119,5 @@ impl LinkAcceptor {
             cluster::reply(&mut link, &*news).await?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[actix_rt::test]
-    async fn strangers_take_no_place_of_a_server() {
-        let setups = Setups::default();
-        let mut places = Vec::new();
-        for _ in 0..MAX_UNKNOWN_SETUPS {
-            places.push(setups.place(false).await.unwrap());
-        }
-        assert!(setups.place(false).await.is_none());
-        assert!(setups.place(true).await.is_some());
-        places.pop();
-        assert!(setups.place(false).await.is_some(), "one has gone");
     }
 }

@@ -9,11 +9,13 @@
 //! | `remote_session` | stands for a session on another server, towards the clients here |
 //! | `relay` | carries the messages of one client over a link |
 //! | `links` | accepts links of other servers, and answers them |
+//! | `setups` | places for links that have not sent their request yet |
 //! | `watch` | follows which servers there are, and which sessions they have |
 
 mod links;
 mod relay;
 mod remote_session;
+mod setups;
 mod watch;
 
 use std::sync::Arc;

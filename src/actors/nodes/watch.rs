@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_rt::task::JoinHandle;
 use tokio::sync::oneshot;
 
 use super::Counted;
@@ -47,42 +46,30 @@ pub async fn watch_nodes(
         match announced {
             Some(Ok(nodes)) => {
                 is_away = false;
-                cluster.set_known(nodes.iter());
-                let others = others(nodes, &cluster.node);
+                let others = cluster.update_others(nodes);
                 let is_gone = |incarnation: &String, followed: &mut Followed| {
-                    let is_replaced = others.values().any(|other| other.address == followed.node.address);
-                    !others.contains_key(incarnation) && (is_replaced || !followed.is_linked.get())
+                    let is_there = others.iter().any(|other| other.incarnation == *incarnation);
+                    let is_replaced = others.iter().any(|other| other.address == followed.node.address);
+                    !is_there && (is_replaced || !followed.is_linked.get())
                 };
                 for (_, gone) in followed.extract_if(is_gone) {
                     gone.forget();
                 }
-                for (incarnation, node) in others {
-                    followed.entry(incarnation).or_insert_with(|| {
+                for node in others {
+                    followed.entry(node.incarnation.clone()).or_insert_with(|| {
                         tracing::info!("server {} is in the cluster, at {}", node.name, node.address);
                         Followed::start(cluster.clone(), Arc::new(node), server.clone(), metrics.clone())
                     });
                 }
             }
             // Links go on without the database.
-            Some(Err(error)) if !std::mem::replace(&mut is_away, true) => {
-                tracing::warn!("the list of servers of the cluster cannot be read: {error}");
+            failed if !std::mem::replace(&mut is_away, true) => {
+                let why = failed.and_then(Result::err).map_or_else(String::new, |error| format!(": {error}"));
+                tracing::warn!("the list of servers of the cluster cannot be read{why}");
             }
-            Some(Err(_)) | None => {}
+            _ => {}
         }
     }
-}
-
-/// The other servers, by incarnation. Of several with one address only the newest is there: it was started again.
-fn others(nodes: Vec<Node>, own: &Node) -> HashMap<String, Node> {
-    let mut newest: HashMap<String, Node> = HashMap::new();
-    for node in nodes.into_iter().filter(|node| node.incarnation != own.incarnation) {
-        // Incarnations grow with time.
-        let is_older = |other: &Node| other.incarnation < node.incarnation;
-        if newest.get(&node.address).is_none_or(is_older) {
-            newest.insert(node.address.clone(), node);
-        }
-    }
-    newest.into_values().map(|node| (node.incarnation.clone(), node)).collect()
 }
 
 /// A server whose sessions are followed, until this is dropped.
@@ -90,8 +77,8 @@ struct Followed {
     node: Arc<Node>,
     /// There is a link for its news. Then it is not gone, even if its row in the database is old.
     is_linked: Rc<Cell<bool>>,
-    task: Option<JoinHandle<()>>,
-    gone: Option<oneshot::Sender<()>>,
+    /// Ends following: with a message the sessions are forgotten, without they stay.
+    end: oneshot::Sender<()>,
 }
 
 impl Followed {
@@ -104,30 +91,23 @@ impl Followed {
             is_linked: is_linked.clone(),
             known: HashSet::new(),
         };
-        let (gone, is_gone) = oneshot::channel();
-        let task = actix_rt::spawn(async move {
+        let (end, ended) = oneshot::channel();
+        actix_rt::spawn(async move {
             tokio::select! {
                 () = sessions.follow(&cluster) => {}
-                _ = is_gone => sessions.forget_all(),
+                end = ended => {
+                    if end.is_ok() {
+                        sessions.forget_all();
+                    }
+                }
             }
         });
-        Followed { node, is_linked, task: Some(task), gone: Some(gone) }
+        Followed { node, is_linked, end }
     }
 
     /// The server is not there any more: its sessions are not listed either.
-    fn forget(mut self) {
-        self.task = None;
-        if let Some(gone) = self.gone.take() {
-            notify(gone, ());
-        }
-    }
-}
-
-impl Drop for Followed {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
+    fn forget(self) {
+        notify(self.end, ());
     }
 }
 
@@ -204,23 +184,5 @@ impl RemoteSessions {
         for ended in ended.chunks(NEWS_SESSIONS) {
             self.pass_on(SessionNews { ended: ended.to_vec(), ..SessionNews::default() });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_server_that_was_started_again_only_the_newest_counts() {
-        let node = |incarnation: &str, address: &str| Node {
-            incarnation: incarnation.into(),
-            name: "n".into(),
-            address: address.into(),
-        };
-        let nodes = vec![node("3", "b:1"), node("1", "b:1"), node("2", "c:1"), node("4", "a:1")];
-        let mut found: Vec<String> = others(nodes, &node("4", "a:1")).into_keys().collect();
-        found.sort();
-        assert_eq!(found, ["2", "3"]);
     }
 }

@@ -37,17 +37,19 @@ impl Server {
         }
         for id in news.ended {
             if self.remote_of(&id).is_some_and(|owner| owner.incarnation == node.incarnation) {
-                if let Some(SessionEntry { residency: Residency::Remote { session, .. }, .. }) =
-                    self.directory.find(&id)
-                {
-                    session.tell(ToSession::Unload);
-                    // Clients may still be there when this server stops.
-                    self.unlisted_remotes.retain(SessionHandle::is_connected);
-                    self.unlisted_remotes.push(session.clone());
-                }
-                self.session_ended(&id);
+                self.remote_ended(&id);
             }
         }
+    }
+
+    /// A session of another server has ended, or that server is gone. Clients may be there for a while.
+    fn remote_ended(&mut self, id: &str) {
+        if let Some(session) = self.directory.find(id).and_then(SessionEntry::handle) {
+            session.tell(ToSession::Unload);
+            self.unlisted_remotes.retain(SessionHandle::is_connected);
+            self.unlisted_remotes.push(session.clone());
+        }
+        self.session_ended(id);
     }
 
     /// The other server that has a session.
@@ -58,22 +60,23 @@ impl Server {
         }
     }
 
-    /// A new or changed session of another server. One that is here, too, or at a third server, stays what it is: a copy
-    /// was made of its files.
+    /// A new or changed session of another server. One that is here as well stays what it is: a copy was made of its files.
+    /// Of two other servers that started last has it: it is the same server, or has a copy.
     fn remote_session(&mut self, node: &Arc<Node>, description: SessionDescription, ctx: &mut Context<Self>) {
         let Ok(protocol) = description.protocol.parse::<ProtocolVersion>() else { return };
         let id = description.id.clone();
-        if let Some(entry) = self.directory.find_mut(&id) {
-            let owner = match &entry.residency {
-                Residency::Remote { node, .. } => Some(&node.incarnation),
-                _ => None,
-            };
-            if owner == Some(&node.incarnation) && entry.description != description {
-                entry.describe(description.clone());
-                let was_listed = entry.show();
-                self.announce_change(&description, was_listed, ctx);
+        match (self.remote_of(&id), self.directory.find_mut(&id)) {
+            (Some(owner), Some(entry)) if owner.incarnation == node.incarnation => {
+                if entry.description != description {
+                    entry.describe(description.clone());
+                    let was_listed = entry.show();
+                    self.announce_change(&description, was_listed, ctx);
+                }
+                return;
             }
-            return;
+            (Some(owner), _) if owner.incarnation < node.incarnation => self.remote_ended(&id),
+            (_, Some(_)) => return,
+            (_, None) => {}
         }
         let Some(session) = self.start_remote(id, node.clone()) else { return };
         let residency = Residency::Remote { node: node.clone(), session };

@@ -13,8 +13,10 @@ use crate::rules::time::Timestamp;
 
 /// How often it is looked for new, changed and ended sessions.
 const TICK: Duration = Duration::from_millis(200);
-/// Minimum interval of news about one session, and of news at all, in milliseconds.
+/// Minimum interval of news about one session, in milliseconds.
 const CHANGE_INTERVAL: u64 = 1000;
+/// Maximum time without news, in milliseconds: empty ones are a sign of life.
+const SIGN_OF_LIFE: u64 = 1000;
 /// Pieces of news that may wait for a server; one that is further behind is cut off, and asks again.
 const MAX_UNREAD: usize = 64;
 
@@ -80,7 +82,10 @@ impl Server {
             }
         }
         let mut ended = std::mem::take(&mut self.watchers.ended);
-        if sessions.is_empty() && ended.is_empty() && now_ms < self.watchers.sent_ms + CHANGE_INTERVAL {
+        if sessions.is_empty() && ended.is_empty() {
+            if now_ms >= self.watchers.sent_ms + SIGN_OF_LIFE {
+                self.watchers.tell(SessionNews { complete: true, ..SessionNews::default() }, now_ms);
+            }
             return;
         }
         while !sessions.is_empty() || !ended.is_empty() {
@@ -89,9 +94,6 @@ impl Server {
             let ended_now = std::mem::take(&mut ended);
             let news = SessionNews { sessions: sessions_now, ended: ended_now, complete: true };
             self.watchers.tell(news, now_ms);
-        }
-        if now_ms > self.watchers.sent_ms {
-            self.watchers.tell(SessionNews { complete: true, ..SessionNews::default() }, now_ms);
         }
     }
 }

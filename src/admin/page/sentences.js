@@ -2,7 +2,7 @@
 
 /** Who and what is not told by a line about a request to the API: method, path, and the sentence behind the name. */
 const REQUESTS = [
-  ["DELETE", /^\/users\/\d+$/, "kicked somebody"],
+  ["DELETE", /^\/users\/[\w.]+$/, "kicked somebody"],
   ["DELETE", /^\/sessions\/[^/]+\/\d+$/, "kicked somebody from $session"],
   ["PUT", /^\/sessions\/[^/]+\/\d+$/, "changed what somebody may do in $session, or wrote to them"],
   ["DELETE", /^\/sessions\/[^/]+$/, "ended $session"],

@@ -11,11 +11,11 @@ use super::super::connected::Connected;
 use super::super::endpoint::{Api, Call, Json};
 use super::super::error::{ApiError, not_found};
 use super::super::request::Who;
-use super::super::sessions::converted;
 use super::answer::SentAway;
 use super::targets::Targets;
 use super::{BanPath, key_of};
 use crate::config::bans::BanTerms;
+use crate::db::nodes::Node;
 use crate::db::time_text;
 use crate::rules::time::Timestamp;
 
@@ -65,19 +65,13 @@ impl AdminState {
         Ok(hit.into_iter().map(SentAway::new).collect())
     }
 
-    /// Has the other servers disconnect those whom a ban hits. It counts there within a second, for the next login.
+    /// Has the other servers disconnect those whom a ban hits.
     pub(super) async fn disconnect_at_others(&self, ban: &str, who: &Who) -> Vec<SentAway> {
-        let mut disconnected = Vec::new();
-        for node in self.other_nodes().await {
-            let path = format!("/api/bans/{ban}/disconnect");
-            let answer = self.json_of_node(&node, who, (&Method::POST, path), MAX_LIST).await;
-            match answer.and_then(|answer| converted::<Disconnected>(&answer)) {
-                Ok(there) => {
-                    disconnected.extend(there.disconnected.into_iter().map(|user| user.at(&node)));
-                }
-                Err(error) => tracing::warn!("server {} disconnects nobody: {}", node.name, error.message),
-            }
-        }
-        disconnected
+        let question = (&Method::POST, format!("/api/bans/{ban}/disconnect"));
+        let answers = self.json_of_others::<Disconnected>(who, question, MAX_LIST).await;
+        let at = |(node, there): (Node, Disconnected)| {
+            there.disconnected.into_iter().map(move |user| user.at(&node))
+        };
+        answers.into_iter().flat_map(at).collect()
     }
 }

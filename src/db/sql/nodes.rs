@@ -34,7 +34,7 @@ fn live(connection: &mut impl Sql) -> QueryResult<Vec<Node>> {
 }
 
 impl<E: Engine> NodeStore for E {
-    fn announce_node(&self, node: &Node) -> Result<Vec<Node>, DbError> {
+    fn announce_node(&self, node: &Node) -> Result<(), DbError> {
         self.autocommit(|connection| {
             let Node { incarnation, name, address } = node;
             connection.execute(
@@ -42,8 +42,14 @@ impl<E: Engine> NodeStore for E {
                  ON CONFLICT (incarnation) DO UPDATE SET seen = now()",
                 &[text(incarnation), text(name), text(address)],
             )?;
+            Ok(())
+        })
+    }
+
+    fn remove_old_nodes(&self) -> Result<(), DbError> {
+        self.write(Writes::Records, |connection| {
             connection.execute("DELETE FROM drawhall_nodes WHERE seen < now() - INTERVAL '1 day'", &[])?;
-            Ok(live(connection)?)
+            Ok(())
         })
     }
 

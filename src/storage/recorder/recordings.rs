@@ -12,6 +12,7 @@ use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::{FeatureAccessLevels, FeatureLimits, Message};
 use drawhall_protocol::recording::dprec::DprecReader;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{Recorder, SERVER_RECORDING, completed, home};
 
@@ -64,7 +65,6 @@ impl Recorder {
     /// When the directory cannot be read. Without it there are none.
     pub fn list(&self) -> io::Result<RecordingList> {
         let pattern = completed(&self.pattern, &home());
-        let may_lack_extension = !has_extension(&pattern);
         // The newest are kept.
         let mut newest = BinaryHeap::new();
         let mut has_more = false;
@@ -72,7 +72,7 @@ impl Recorder {
             let Ok(entry) = entry else { continue };
             let Ok(name) = entry.file_name().into_string() else { continue };
             let Ok(file) = fs::symlink_metadata(entry.path()) else { continue };
-            if !file.is_file() || !(may_lack_extension || has_extension(&name)) {
+            if !file.is_file() || !self.may_be_named(&name) {
                 continue;
             }
             newest.push(Reverse((changed(&file), name)));
@@ -106,7 +106,7 @@ impl Recorder {
     pub fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, ReadError> {
         // What is in the directory is a name, and no path.
         let is_there = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == name);
-        if !self.entries()?.is_some_and(|mut entries| entries.any(is_there)) {
+        if !self.may_be_named(name) || !self.entries()?.is_some_and(|mut entries| entries.any(is_there)) {
             return Ok(None);
         }
         let Some((file, metadata)) = open_recording(&self.path_of(name))? else { return Ok(None) };
@@ -119,6 +119,11 @@ impl Recorder {
         }
         leave_out_limits(&mut bytes);
         Ok(Some(bytes))
+    }
+
+    /// Whether a recording can have this name, by its extension.
+    fn may_be_named(&self, name: &str) -> bool {
+        has_extension(name) || !has_extension(&completed(&self.pattern, &home()))
     }
 
     /// What is in the directory; `None` if it does not exist.
@@ -154,7 +159,8 @@ fn open_recording(path: &Path) -> io::Result<Option<(File, Metadata)>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) => return Ok(None),
+        // There is none, it is a link or a socket, or somebody else's.
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ACCESS) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let metadata = file.metadata()?;
@@ -291,6 +297,9 @@ fn matching<'a>(parts: &[Part], text: &'a str) -> Option<SessionNames<'a>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net::UnixListener;
+
     use drawhall_protocol::recording::Header;
     use drawhall_protocol::recording::dprec::header_bytes;
     use drawhall_protocol::{Frame, ProtocolVersion};
@@ -352,6 +361,9 @@ mod tests {
         fs::write(inside.join("text.dprec"), "text").unwrap();
         std::os::unix::fs::symlink(&outside, inside.join("link.dprec")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, inside.join("pipe.dprec"), Mode::RUSR).unwrap();
+        fs::write(inside.join("locked.dprec"), "text").unwrap();
+        fs::set_permissions(inside.join("locked.dprec"), fs::Permissions::from_mode(0o000)).unwrap();
+        let _socket = UnixListener::bind(inside.join("socket.dprec")).unwrap();
         at(&inside.join("a.dprec"), 1000);
         at(&inside.join("b (1).dprec"), 2000);
         let file = |name: &str, session: &str, changed| RecordingFile {
@@ -370,7 +382,9 @@ mod tests {
         for name in ["", ".", "..", "../out.dprec", outside, "sub.dprec/d.dprec", "./a.dprec", "a.dprec/"] {
             assert!(recorder.read(name, 1000).unwrap().is_none(), "{name}");
         }
-        for name in ["link.dprec", "pipe.dprec", "sub.dprec", "client.dprec", "text.dprec"] {
+        let others =
+            ["link", "pipe", "socket", "locked", "sub", "client", "text"].map(|n| format!("{n}.dprec"));
+        for name in others.iter().map(String::as_str).chain(["c.txt"]) {
             assert!(recorder.read(name, 1000).unwrap().is_none(), "{name}");
         }
     }
