@@ -1,16 +1,13 @@
 //! Reclaiming space on a disk that is nearly full: ended sessions, archives and recordings, the oldest first.
 
-use std::collections::HashSet;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use drawhall_protocol::recording::dprec::DprecReader;
 
 use super::file_names::ARCHIVED;
-use super::recorder::{Recorder, SERVER_RECORDING};
+use super::recorder::Recorder;
+use super::recorder::files::{changed, inode, open_recording};
 use super::session_dir::{SessionDir, ended, file_names};
 
 /// What may be removed.
@@ -85,56 +82,35 @@ fn archived_files(sessions: &Path) -> io::Result<Candidates> {
 
 /// Recordings that are complete, on the disk of the sessions.
 fn recordings(dir: &SessionDir, recorder: &Recorder, templates: Option<&Path>) -> io::Result<Candidates> {
-    // Without the directory there are no recordings yet.
-    let found = existing_files(&recorder.directory(), |name| name.ends_with(".dprec"))?;
+    let found: Vec<_> = recorder.files()?.collect::<io::Result<_>>()?;
     let disk = fs::metadata(dir.path())?.dev();
-    // After the files: one that was begun meanwhile is open. Paths may be spelled differently, so these are inodes.
-    let mut needed: HashSet<(u64, u64)> = recorder
-        .open_files()
-        .iter()
-        .filter_map(|path| fs::metadata(path).ok())
-        .map(|file| inode(&file))
-        .collect();
+    // After the files: one that was begun meanwhile is open.
+    let mut needed = recorder.open_inodes();
     for used in [Some(dir.path()), templates].into_iter().flatten() {
-        needed.extend(existing_files(used, |_| true)?.iter().map(|(_, file)| inode(file)));
+        needed.extend(existing_files(used)?.iter().map(|(_, file)| inode(file)));
     }
-    let found = found.into_iter().filter(|(path, file)| {
-        file.dev() == disk && !needed.contains(&inode(file)) && is_server_recording(path)
-    });
-    Ok(found.map(|(path, file)| (changed(&file), Candidate::File(path))).collect())
-}
-
-/// Whether its header says that a server has recorded it.
-fn is_server_recording(path: &Path) -> bool {
-    let reader = File::open(path).ok().and_then(|file| DprecReader::new(io::BufReader::new(file)).ok());
-    reader.is_some_and(|reader| reader.header().get(SERVER_RECORDING) == Some("true"))
+    let candidate = |(name, file): (String, Metadata)| {
+        let path = recorder.path_of(&name);
+        let is_free = file.dev() == disk && !needed.contains(&inode(&file));
+        let is_recording = is_free && open_recording(&path).is_ok_and(|found| found.is_some());
+        is_recording.then(|| (changed(&file), Candidate::File(path)))
+    };
+    Ok(found.into_iter().filter_map(candidate).collect())
 }
 
 /// The files of a directory whose names fit.
 fn files(dir: &Path, fits: impl Fn(&str) -> bool) -> io::Result<Vec<(PathBuf, Metadata)>> {
-    // The directory of `%i.dprec` has no name.
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let paths = file_names(dir)?.into_iter().filter(|name| fits(name)).map(|name| dir.join(name));
     // Without metadata it is gone.
     Ok(paths.filter_map(|path| fs::metadata(&path).ok().map(|file| (path, file))).collect())
 }
 
-/// As [`files`]; none if the directory does not exist.
-fn existing_files(dir: &Path, fits: impl Fn(&str) -> bool) -> io::Result<Vec<(PathBuf, Metadata)>> {
-    match files(dir, fits) {
+/// All files of a directory; none if it does not exist.
+fn existing_files(dir: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
+    match files(dir, |_| true) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         found => found,
     }
-}
-
-/// Device and inode.
-fn inode(file: &Metadata) -> (u64, u64) {
-    (file.dev(), file.ino())
-}
-
-fn changed(file: &Metadata) -> u64 {
-    let time = file.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]
@@ -147,6 +123,7 @@ mod tests {
     use super::*;
     use crate::history::Chunk;
     use crate::storage::recorder::Recording;
+    use crate::storage::tests::eventually;
 
     const NEVER: fn() -> bool = || false;
 
@@ -222,11 +199,29 @@ mod tests {
         begin(&recording);
         // After a reset.
         begin(&recording);
-        while !rec.join("a (1).dprec").exists() {
-            std::thread::yield_now();
-        }
+        let is_there = || rec.join("a (1).dprec").exists().then_some(());
+        eventually("the new file is there", is_there);
         assert_eq!(reclaim(&dir, Some(&recorder), None, NEVER).removed, 1);
         assert_eq!(names(&rec), ["a (1).dprec"]);
+    }
+
+    #[test]
+    fn recordings_that_are_listed_are_reclaimed_whatever_their_extension() {
+        for pattern in ["%i.DPREC", "%i"] {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = SessionDir::open(&folder.path().join("sessions"), Duration::ZERO).unwrap();
+            let [rec, elsewhere] = ["rec", "elsewhere"].map(|name| folder.path().join(name));
+            record(&elsewhere, "x");
+            let recorder = Recorder::start(rec.join(pattern).to_str().unwrap()).unwrap();
+            begin(&recorder.recording("a", ""));
+            recorder.stop();
+            fs::write(rec.join("text.dprec"), "text").unwrap();
+            std::os::unix::fs::symlink(elsewhere.join("x.dprec"), rec.join("link.dprec")).unwrap();
+            assert_eq!(recorder.list().unwrap().recordings.len(), 1, "{pattern}");
+            assert_eq!(reclaim(&dir, Some(&recorder), None, NEVER).removed, 1, "{pattern}");
+            assert_eq!(names(&rec), ["link.dprec", "text.dprec"]);
+            assert!(recorder.list().unwrap().recordings.is_empty(), "{pattern}");
+        }
     }
 
     #[test]

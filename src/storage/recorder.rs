@@ -1,5 +1,6 @@
 //! Recordings of sessions (`--record`), written on a thread of their own. Source: docs/spec/storage.md#recordings.
 
+pub(super) mod files;
 mod recordings;
 
 use std::collections::{HashMap, HashSet};
@@ -21,12 +22,13 @@ use super::private;
 use super::session_files::blocks;
 use crate::background::{BackgroundThread, Popped, Queue, QueueLimits};
 use crate::history::Chunk;
+use files::{EXTENSION, without_extension};
 pub use recordings::{MAX_LISTED, ReadError, RecordingFile, RecordingList};
 
 /// Bytes that may be queued for the disk; with more, the recording is aborted.
 const MAX_QUEUED_BYTES: usize = 64 << 20;
 /// Member of the header of recordings that a server makes.
-pub(super) const SERVER_RECORDING: &str = "server-recording";
+const SERVER_RECORDING: &str = "server-recording";
 /// Interval at which buffers are flushed to the files.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -76,11 +78,6 @@ impl Recorder {
     /// The directory of recordings, up to the first component that depends on the session.
     pub fn directory(&self) -> PathBuf {
         directory_of(&self.pattern)
-    }
-
-    /// Files that are being written.
-    pub(super) fn open_files(&self) -> HashSet<PathBuf> {
-        self.open.lock().clone()
     }
 
     /// The recording of a session; no file is created before [`Recording::begin`].
@@ -185,9 +182,9 @@ fn expand(pattern: &str, home: &str, id: &str, alias: &str, now: DateTime) -> Pa
 /// Paths to try until one is free.
 fn candidates(path: &Path) -> impl Iterator<Item = PathBuf> {
     let name = path.to_string_lossy().into_owned();
-    let has_extension = name.to_ascii_lowercase().ends_with(".dprec");
-    let (stem, extension) =
-        if has_extension { name.split_at(name.len() - ".dprec".len()) } else { (name.as_str(), ".dprec") };
+    let (stem, extension) = name.split_at(without_extension(&name).len());
+    let has_extension = !extension.is_empty();
+    let extension = if has_extension { extension } else { EXTENSION };
     let (stem, extension) = (stem.to_owned(), extension.to_owned());
     let second = (!has_extension).then(|| PathBuf::from(format!("{stem}{extension}")));
     let numbered = (1u32..).map(move |n| PathBuf::from(format!("{stem} ({n}){extension}")));

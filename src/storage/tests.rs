@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use drawhall_protocol::frame::frames;
 use drawhall_protocol::{Frame, ProtocolVersion};
@@ -21,6 +21,18 @@ use crate::rules::undo::times::{MarksWrite, TimeMark};
 
 fn open(path: &Path) -> Arc<SessionDir> {
     SessionDir::open(path, Duration::from_secs(3600)).unwrap()
+}
+
+/// What there is as soon as a thread has done something; fails after half a minute.
+pub(super) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::yield_now();
+    }
 }
 
 fn message(n: u32, len: usize) -> Vec<u8> {

@@ -1,25 +1,20 @@
 //! The recordings that there are, of this run of the server and of earlier ones.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
-use std::fs::{self, File, Metadata};
-use std::io::{self, BufReader, Read as _, Seek as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::collections::BinaryHeap;
+use std::ffi::OsStr;
+use std::io::{self, Read as _};
+use std::path::Path;
 
 use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::{FeatureAccessLevels, FeatureLimits, Message};
 use drawhall_protocol::recording::dprec::DprecReader;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 
-use super::{Recorder, SERVER_RECORDING, completed, home};
+use super::files::{changed, inode, open_recording, without_extension};
+use super::{Recorder, completed, home};
 
 /// Recordings that are listed at most: those that were written last.
 pub const MAX_LISTED: usize = 500;
-/// Extension of recordings.
-const EXTENSION: &str = ".dprec";
 /// Placeholders for a session in a name for which the session is looked for: each more multiplies the work.
 const MAX_SESSION_PARTS: usize = 2;
 
@@ -68,13 +63,7 @@ impl Recorder {
         // The newest are kept.
         let mut newest = BinaryHeap::new();
         let mut has_more = false;
-        for entry in self.entries()?.into_iter().flatten() {
-            let Ok(entry) = entry else { continue };
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let Ok(file) = fs::symlink_metadata(entry.path()) else { continue };
-            if !file.is_file() || !self.may_be_named(&name) {
-                continue;
-            }
+        for (name, file) in self.files()?.flatten() {
             newest.push(Reverse((changed(&file), name)));
             if newest.len() > MAX_LISTED {
                 newest.pop();
@@ -104,9 +93,8 @@ impl Recorder {
     /// # Errors
     /// When it has more than `max` bytes, or the disk fails.
     pub fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, ReadError> {
-        // What is in the directory is a name, and no path.
-        let is_there = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == name);
-        if !self.may_be_named(name) || !self.entries()?.is_some_and(|mut entries| entries.any(is_there)) {
+        let is_name = Path::new(name).file_name() == Some(OsStr::new(name)) && !name.contains('\0');
+        if !is_name || !self.may_be_named(name) {
             return Ok(None);
         }
         let Some((file, metadata)) = open_recording(&self.path_of(name))? else { return Ok(None) };
@@ -120,57 +108,6 @@ impl Recorder {
         leave_out_limits(&mut bytes);
         Ok(Some(bytes))
     }
-
-    /// Whether a recording can have this name, by its extension.
-    fn may_be_named(&self, name: &str) -> bool {
-        has_extension(name) || !has_extension(&completed(&self.pattern, &home()))
-    }
-
-    /// What is in the directory; `None` if it does not exist.
-    fn entries(&self) -> io::Result<Option<fs::ReadDir>> {
-        match fs::read_dir(self.existing_directory()) {
-            Ok(entries) => Ok(Some(entries)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn existing_directory(&self) -> PathBuf {
-        let directory = self.directory();
-        // That of `%i.dprec` has no name.
-        if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory }
-    }
-
-    fn path_of(&self, name: &str) -> PathBuf {
-        self.existing_directory().join(name)
-    }
-
-    /// Device and inode of the files that are being written: paths may be spelled differently.
-    fn open_inodes(&self) -> HashSet<(u64, u64)> {
-        let files = self.open_files().into_iter();
-        files.filter_map(|path| fs::metadata(path).ok()).map(|file| inode(&file)).collect()
-    }
-}
-
-/// Opens a regular file, through no link, whose header says that a server has recorded it. `None` if it is another file,
-/// or gone.
-fn open_recording(path: &Path) -> io::Result<Option<(File, Metadata)>> {
-    // Opening a pipe would wait for a writer.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        // There is none, it is a link or a socket, or somebody else's.
-        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ACCESS) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Ok(None);
-    }
-    let is_ours = DprecReader::new(BufReader::new(&file))
-        .is_ok_and(|reader| reader.header().get(SERVER_RECORDING) == Some("true"));
-    file.rewind()?;
-    Ok(is_ours.then_some((file, metadata)))
 }
 
 /// Leaves out the `FeatureLimits` at the beginning, if the protocol version does not have that message.
@@ -188,27 +125,6 @@ fn leave_out_limits(recording: &mut Vec<u8>) {
     if is_ours && is_unknown {
         let end = begin + limits.bytes.len();
         recording.drain(begin..end);
-    }
-}
-
-fn inode(file: &Metadata) -> (u64, u64) {
-    (file.dev(), file.ino())
-}
-
-fn changed(file: &Metadata) -> u64 {
-    let time = file.modified().unwrap_or(UNIX_EPOCH);
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn has_extension(name: &str) -> bool {
-    without_extension(name).len() < name.len()
-}
-
-fn without_extension(name: &str) -> &str {
-    let end = name.len().saturating_sub(EXTENSION.len());
-    match name.get(end..) {
-        Some(extension) if extension.eq_ignore_ascii_case(EXTENSION) => &name[..end],
-        _ => name,
     }
 }
 
@@ -297,15 +213,20 @@ fn matching<'a>(parts: &[Part], text: &'a str) -> Option<SessionNames<'a>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::UnixListener;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use drawhall_protocol::recording::Header;
     use drawhall_protocol::recording::dprec::header_bytes;
     use drawhall_protocol::{Frame, ProtocolVersion};
+    use rustix::fs::Mode;
 
+    use super::super::SERVER_RECORDING;
     use super::*;
     use crate::history::Chunk;
+    use crate::storage::tests::eventually;
 
     fn session(pattern: &str, name: &str) -> Option<String> {
         session_of(&parts_of(pattern), name)
@@ -339,7 +260,7 @@ mod tests {
     }
 
     fn at(path: &Path, seconds: u64) {
-        let time = UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let time = UNIX_EPOCH + Duration::from_secs(seconds);
         File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
     }
 
@@ -379,7 +300,10 @@ mod tests {
         assert_eq!(recorder.read("a.dprec", size).unwrap(), Some(recording));
         assert!(matches!(recorder.read("a.dprec", size - 1), Err(ReadError::TooLarge)));
         let outside = outside.to_str().unwrap();
-        for name in ["", ".", "..", "../out.dprec", outside, "sub.dprec/d.dprec", "./a.dprec", "a.dprec/"] {
+        let inside = inside.join("a.dprec");
+        let paths = ["../out.dprec", outside, inside.to_str().unwrap(), "sub.dprec/d.dprec", "./a.dprec"];
+        let long = format!("{}.dprec", "x".repeat(1000));
+        for name in paths.into_iter().chain(["", ".", "..", "a.dprec/", "a.dprec/.", "a.dprec\0", &long]) {
             assert!(recorder.read(name, 1000).unwrap().is_none(), "{name}");
         }
         let others =
@@ -398,7 +322,7 @@ mod tests {
             let stroke = Frame::new(148, 1, b"x").unwrap().into_bytes();
             recording.begin(&version, vec![Chunk::Memory(stroke)]);
             let read = || recorder.read(&format!("{id}.dprec"), 1000).unwrap();
-            let bytes = std::iter::repeat_with(read).flatten().next().unwrap();
+            let bytes = eventually("the recording has begun", read);
             let reader = DprecReader::new(bytes.as_slice()).unwrap();
             frames(reader.messages_in(&bytes)).map(|frame| frame.header.kind).collect()
         };
@@ -428,9 +352,7 @@ mod tests {
         let recording = recorder.recording("id", "");
         recording.begin(&ProtocolVersion::dp(4, 24, 0), Vec::new());
         let is_open = || recorder.list().unwrap().recordings.first().map(|file| file.is_open);
-        while is_open() != Some(true) {
-            std::thread::yield_now();
-        }
+        eventually("it is being written", || is_open().filter(|is_open| *is_open));
         drop(recording);
         recorder.stop();
         assert_eq!(is_open(), Some(false));
