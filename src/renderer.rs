@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::text;
 pub use permit::RenderPermit;
 use queue::Queue;
-pub use timelapse::{DEFAULT_FRAMES, MAX_FRAMES, MAX_FRAMES_SIZE};
+pub use timelapse::{DEFAULT_FRAMES, FRAME_MS, LAST_FRAME_MS, MAX_FRAMES, MAX_FRAMES_SIZE};
 pub use video::{DEFAULT_FFMPEG, TimelapseFormat};
 
 /// Name of the program, if no other one is wanted.
@@ -240,8 +240,8 @@ impl Renderer {
     }
 }
 
-/// The path of the program that is wanted, or else of the one with this name if it is in one of the directories of `search`, the
-/// value of the variable `PATH`. A name without a directory is looked for there, too.
+/// The path of the program that is wanted, or else of the one with this name if it is in one of the directories of
+/// `search`, the value of the variable `PATH`. A name without a directory is looked for there, too.
 pub fn find_program(
     wanted: Option<&Path>,
     default: &str,

@@ -48,6 +48,11 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect()
 }
 
+/// A name as it can be that of a file everywhere: all but ASCII letters, digits and `-` becomes `_`.
+pub fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}
+
 /// JSON that is safe to print at a terminal: hidden characters are escaped, so that nothing is lost.
 pub fn shown_json(value: &impl Serialize, pretty: bool) -> String {
     let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };

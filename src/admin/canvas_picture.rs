@@ -22,6 +22,7 @@ use crate::renderer::{
 };
 use crate::storage::recorder::ReadError;
 use crate::storage::session_dir::LoadError;
+use crate::text;
 
 pub(super) fn endpoints(api: &mut Api) {
     let summary = "The canvas of a stored session as a picture. Needs a program that makes it: `--canvas-renderer`. \
@@ -175,8 +176,7 @@ fn is_missing(error: &LoadError) -> bool {
 
 /// The name of a recording without its extension, as names of files may be that browsers save.
 fn file_stem(name: &str) -> String {
-    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+    text::file_name(name.rsplit_once('.').map_or(name, |(stem, _)| stem))
 }
 
 impl AdminState {

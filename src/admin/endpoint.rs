@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::AdminState;
-use super::error::{ApiError, not_found, unavailable};
+use super::error::{ApiError, connection_closed, not_found};
 use super::request::{Request, Who, typed};
 use super::value::Number;
 use crate::web::disconnected;
@@ -334,7 +334,7 @@ impl Endpoint {
         let handled = (self.handler)(state, request);
         tokio::select! {
             answer = handled => answer,
-            () = disconnected, if self.ends_with_connection => Err(unavailable("The connection was closed, or much more than a request was sent")),
+            () = disconnected, if self.ends_with_connection => Err(connection_closed()),
         }
     }
 }

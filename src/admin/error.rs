@@ -70,6 +70,11 @@ pub(super) fn unavailable(message: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
 }
 
+/// The request was given up because nobody waits for the answer.
+pub(super) fn connection_closed() -> ApiError {
+    unavailable("The connection was closed, or much more than a request was sent")
+}
+
 /// The request is refused to whoever sends it.
 pub(super) fn forbidden(message: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::FORBIDDEN, message)

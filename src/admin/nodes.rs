@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::endpoint::Endpoint;
-use super::error::{ApiError, unavailable};
+use super::error::{ApiError, connection_closed, unavailable};
 use super::request::Who;
 use super::roles::Role;
 use super::{Admin, AdminState};
@@ -107,7 +107,7 @@ impl AdminState {
         };
         let answered = tokio::select! {
             answered = self.call_node(node, call) => answered,
-            () = disconnected(http), if ends_with_connection => Err(unavailable("The connection was closed")),
+            () = disconnected(http), if ends_with_connection => Err(connection_closed()),
         };
         match answered {
             Ok((head, link)) => response(&head, link),

@@ -139,8 +139,7 @@ fn key_of(id: &str) -> Result<PersonKey, ApiError> {
 /// Whether a connection is one of a person.
 fn is_of(user: &Connected, person: &Person) -> bool {
     let (sid, auth_id) = (&user.client.sid, &user.client.auth_id);
-    (!sid.is_empty() && person.devices.contains(sid))
-        || (!auth_id.is_empty() && person.accounts.contains(auth_id))
+    person.has(sid, auth_id)
         || (sid.is_empty()
             && auth_id.is_empty()
             && person.rows.iter().any(|row| row.name == user.client.name && row.address == user.client.ip))
@@ -156,6 +155,12 @@ fn is_banned_by(person: &Person, ban: &PersonBan) -> bool {
         BanKind::Account => person.accounts.contains(&part.subject),
         BanKind::Address => part.subnet == 0 && person.rows.iter().any(|row| row.address == part.subject),
     })
+}
+
+/// Those bans that are in force.
+fn in_force(bans: &[PersonBan], utc_ms: i64) -> Vec<PersonBan> {
+    let now = time_text(utc_ms);
+    bans.iter().filter(|ban| ban.is_in_force(&now)).cloned().collect()
 }
 
 /// The persons of these rows who were never seen before a time (milliseconds since 1970), in the order of the rows, each
@@ -217,10 +222,7 @@ impl AdminState {
 
     /// Bans in force; none without a configuration database.
     async fn bans_in_force(&self) -> Result<Vec<PersonBan>, ApiError> {
-        let now = time_text(Timestamp::now().utc_ms);
-        let mut bans = self.bans_ever().await?;
-        bans.retain(|ban| ban.is_in_force(&now));
-        Ok(bans)
+        Ok(in_force(&self.bans_ever().await?, Timestamp::now().utc_ms))
     }
 
     async fn bans_ever(&self) -> Result<Vec<PersonBan>, ApiError> {
@@ -255,8 +257,7 @@ impl AdminState {
         let asked = person.clone();
         let reports = query_db(&self.log, move |db| db.reports_with(&asked, MAX_REPORTS)).await?;
         let now = Timestamp::now().utc_ms;
-        let in_force: Vec<PersonBan> =
-            bans.iter().filter(|ban| ban.is_in_force(&time_text(now))).cloned().collect();
+        let in_force = in_force(&bans, now);
         let of_person = bans.into_iter().filter(|ban| is_banned_by(&person, ban));
         Ok(Json(PersonDetails {
             bans: of_person.map(|ban| BanOfPerson::new(ban, now)).collect(),

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
-use drawhall::renderer::MAX_FRAMES_SIZE;
+use drawhall::renderer::{FRAME_MS, LAST_FRAME_MS, MAX_FRAMES_SIZE};
 use drawhall_canvas::animation::{AnimationError, Timing, animate};
 
 use super::{Refused, sandbox};
@@ -18,10 +18,10 @@ pub(crate) struct Animate {
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
     /// Time for which each is shown, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 100)]
+    #[arg(long, value_name = "MS", default_value_t = FRAME_MS)]
     delay: u16,
     /// The same of the last one.
-    #[arg(long, value_name = "MS", default_value_t = 3000)]
+    #[arg(long, value_name = "MS", default_value_t = LAST_FRAME_MS)]
     last: u16,
 }
 

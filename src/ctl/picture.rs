@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use drawhall::http::Download;
+use drawhall::text;
 use serde_json::json;
 
 use super::{Api, path_segment};
@@ -83,9 +84,7 @@ impl Subject {
             Some((name, _)) if self.recording => name,
             _ => &self.session,
         };
-        let name: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
-        format!("{name}.{extension}").into()
+        format!("{}.{extension}", text::file_name(name)).into()
     }
 }
 

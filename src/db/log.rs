@@ -1,6 +1,5 @@
 //! The event log in the database: a bounded queue of log rows, and a thread that writes them in batches.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::{Database, DbError, LogRow};
 use crate::background::{BackgroundThread, Queue, QueueLimits};
 use crate::log::Fields;
 use crate::metrics::Metrics;
+use crate::rules::network::neighbourhood;
 use crate::rules::time::{DAY_MS, Timestamp, iso_of};
 
 /// Maximum number of queued rows. What does not fit is only in the text log, and counted in the metrics.
@@ -71,11 +71,7 @@ fn days_ago(days: u32, utc_ms: i64) -> String {
 pub(super) fn shortened(user: &str) -> Option<(String, String, String)> {
     let (id, rest) = user.split_once(';')?;
     let (text, name) = rest.split_once(';')?;
-    let short = match text.parse::<IpAddr>().ok()? {
-        IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & !0xff)),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 80 << 80)),
-    };
-    let short = short.to_string();
+    let short = neighbourhood(text.parse().ok()?).addr().to_string();
     (short != text).then(|| (format!("{id};{short};{name}"), text.to_owned(), short))
 }
 

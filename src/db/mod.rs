@@ -1,8 +1,8 @@
 //! The configuration database: settings, accounts, bans, white list, log. Source: docs/spec/config.md#database.
 //!
 //! [`Database`] is a handle on a `Backend`: SQLite, or PostgreSQL, which several servers share. `sql` has the queries,
-//! which both have in common. All calls block, so none may be made on an actor's thread. People edit the database by hand while the server runs: values of any type are
-//! accepted if they can be converted.
+//! which both have in common. All calls block, so none may be made on an actor's thread. People edit the database by hand
+//! while the server runs: values of any type are accepted if they can be converted.
 
 mod account;
 mod admin;

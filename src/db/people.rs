@@ -95,6 +95,12 @@ pub struct Person {
 }
 
 impl Person {
+    /// Whether somebody with this system id and this account is the person. Empty ones are nobody's.
+    pub fn has(&self, device: &str, account: &str) -> bool {
+        let is_in = |one: &str, all: &[String]| !one.is_empty() && all.iter().any(|other| other == one);
+        is_in(device, &self.devices) || is_in(account, &self.accounts)
+    }
+
     /// The devices and accounts, each with the column that has them.
     pub(super) fn columns(&self) -> impl Iterator<Item = (&'static str, &String)> {
         let devices = self.devices.iter().map(|device| ("device", device));

@@ -16,8 +16,12 @@ pub const DEFAULT_FRAMES: usize = 200;
 pub const MAX_FRAMES: usize = 600;
 /// Maximum size of all its frames together, as PNG, in bytes.
 pub const MAX_FRAMES_SIZE: u64 = 300 << 20;
-/// Size of its frames in pixels, as the program takes it.
-const SIZE: &str = "640x480";
+/// Time for which a frame is shown, in milliseconds.
+pub const FRAME_MS: u16 = 100;
+/// The same of the last one.
+pub const LAST_FRAME_MS: u16 = 3000;
+/// Size of its frames in pixels, as the program and ffmpeg take it.
+pub(super) const SIZE: &str = "640x480";
 
 impl RenderPermit {
     /// Makes a time-lapse of a recording, of about as many frames as wanted, 1 to [`MAX_FRAMES`]; blocks for minutes.

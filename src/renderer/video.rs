@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::job::{WorkingDirectory, read};
+use super::timelapse::{FRAME_MS, LAST_FRAME_MS, SIZE};
 use super::{PNG_SIGNATURE, RenderError};
 
 /// Name of the program that makes videos, if no other one is wanted.
@@ -56,47 +57,35 @@ impl TimelapseFormat {
     /// Options of ffmpeg for the encoder.
     fn encoder(self) -> &'static [&'static str] {
         match self {
+            // No encoder makes it.
+            TimelapseFormat::Apng => &[],
+            TimelapseFormat::Webm => {
+                &["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "6", "-crf", "32", "-b:v", "0"]
+            }
             TimelapseFormat::Mp4 => {
                 &["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-movflags", "+faststart"]
-            }
-            _ => {
-                &["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "6", "-crf", "32", "-b:v", "0"]
             }
         }
     }
 }
 
-/// Frames at ten a second on white, for there may be nothing behind a canvas; the last one stays for three seconds.
-const FILTERS: &str = "color=white:s=640x480:r=10[white];\
-    [0:v]scale=640:480,tpad=stop_mode=clone:stop_duration=3[frames];\
-    [white][frames]overlay=shortest=1,format=yuv420p";
-/// Options of ffmpeg before those of the encoder. It opens nothing but the frames, and has two threads.
-const INPUT: &[&str] = &[
-    "-nostdin",
-    "-hide_banner",
-    "-loglevel",
-    "error",
-    "-threads",
-    "2",
-    "-protocol_whitelist",
-    "file",
-    "-f",
-    "image2",
-    "-framerate",
-    "10",
-    "-c:v",
-    "png",
-    "-i",
-    "video-%05d.png",
-    "-filter_complex_threads",
-    "1",
-    "-filter_complex",
-    FILTERS,
-    "-threads",
-    "2",
-    "-map_metadata",
-    "-1",
-];
+/// Options of ffmpeg before those of the input. It opens nothing but the frames, and has two threads.
+const LIMITS: &str = "-nostdin -hide_banner -loglevel error -threads 2 -protocol_whitelist file";
+
+/// Options of ffmpeg before those of the encoder.
+fn input() -> Vec<String> {
+    let rate = 1000 / FRAME_MS;
+    // On white, for there may be nothing behind a canvas.
+    let filters = format!(
+        "color=white:s={SIZE}:r={rate}[white];\
+         [0:v]scale=s={SIZE},tpad=stop_mode=clone:stop_duration={LAST_FRAME_MS}ms[frames];\
+         [white][frames]overlay=shortest=1,format=yuv420p"
+    );
+    let input = format!("-f image2 -framerate {rate} -c:v png -i video-%05d.png -filter_complex_threads 1");
+    let mut options: Vec<String> = LIMITS.split(' ').chain(input.split(' ')).map(str::to_owned).collect();
+    options.extend(["-filter_complex", &filters, "-threads", "2", "-map_metadata", "-1"].map(str::to_owned));
+    options
+}
 
 impl WorkingDirectory<'_> {
     /// Has ffmpeg make a video of frames in it, PNG pictures in order. The frames get other names.
@@ -113,7 +102,9 @@ impl WorkingDirectory<'_> {
         }
         let extension = format.extension();
         let video = self.path(&format!("timelapse.{extension}"));
-        let mut arguments: Vec<&OsStr> = INPUT.iter().chain(format.encoder()).map(OsStr::new).collect();
+        let input = input();
+        let mut arguments: Vec<&OsStr> = input.iter().map(OsStr::new).collect();
+        arguments.extend(format.encoder().iter().map(OsStr::new));
         arguments.extend([OsStr::new("-y"), video.as_os_str()]);
         let of_ffmpeg = |error| match error {
             RenderError::Failed(reason) => failed(reason),

@@ -12,11 +12,10 @@ use super::super::error::{ApiError, not_found};
 use super::super::query_db;
 use super::super::timeline::TimedEvent;
 use super::answer::{BanOfPerson, NoteOfPerson, PersonAnswer, Visit};
-use super::{PersonPath, is_banned_by, key_of, summary};
+use super::{PersonPath, in_force, is_banned_by, key_of, summary};
+use crate::db::Database;
 use crate::db::people::{Person, PersonKey};
 use crate::db::reports::StoredReport;
-use crate::db::{Database, PersonBan, time_text};
-use crate::rules::received_report::ReportedUser;
 use crate::rules::time::{Timestamp, iso_of};
 use crate::storage::event_store::{EventQuery, SessionEvent};
 
@@ -84,11 +83,8 @@ pub(super) struct ActionAboutPerson {
 
 impl ReportOfPerson {
     fn new(report: StoredReport, person: &Person) -> ReportOfPerson {
-        let is_person = |user: &ReportedUser| {
-            (!user.device.is_empty() && person.devices.contains(&user.device))
-                || (!user.account.is_empty() && person.accounts.contains(&user.account))
-        };
-        let (own, state) = (is_person(&report.reporter), report.state.name());
+        let own = person.has(&report.reporter.device, &report.reporter.account);
+        let state = report.state.name();
         let StoredReport { at, session, title, reason, outcome, .. } = report;
         ReportOfPerson { at, session, title, own, reason, state, outcome }
     }
@@ -155,8 +151,7 @@ impl AdminState {
         let has_all = !found.more
             && !self.events.as_ref().is_some_and(|events| events.has_dropped("", now))
             && person.rows.len() < Database::MAX_ROWS_OF_PERSON;
-        let in_force: Vec<PersonBan> =
-            bans.iter().filter(|ban| ban.is_in_force(&time_text(now))).cloned().collect();
+        let in_force = in_force(&bans, now);
         let bans = bans.into_iter().filter(|ban| is_banned_by(&person, ban));
         Ok(Download {
             file_name: "person.json",

@@ -94,6 +94,7 @@ fn lines_where(
     values: [&str; 2],
     since_ms: i64,
 ) -> QueryResult<Vec<SeenLine>> {
+    // `?1 = ?1`: engines refuse values of parameters that a statement does not use, and a condition may use one only.
     // With `+` the index of the times is not used: that of the condition is much narrower.
     let sql = format!(
         "SELECT {COLUMNS} FROM drawhall_sightings WHERE {condition} AND ?1 = ?1 AND ?2 = ?2 AND +last_ms >= ?3 \

@@ -245,7 +245,7 @@ impl SessionMachine {
     }
 
     /// Whether the server is to make a new thumbnail at the interval.
-    pub fn wants_thumbnail(&self) -> bool {
+    pub(super) fn wants_thumbnail(&self) -> bool {
         let is_on = self.shared.settings.thumbnail_interval.0 > 0;
         is_on && self.resets.is_running() && !self.thumbnail.schedule.is_current
     }
