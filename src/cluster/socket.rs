@@ -43,7 +43,8 @@ impl Source {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Err(error),
             Err(error) => {
                 let stream = TcpStream::connect(to).await?;
-                tracing::info!("links do not come from {}, as nothing does: {error}", self.address.ip());
+                let address = self.address.ip();
+                tracing::info!("links to other servers are not opened from {address}: {error}");
                 self.is_useless.store(true, Ordering::Relaxed);
                 Ok(stream)
             }
