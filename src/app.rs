@@ -69,6 +69,8 @@ pub struct ServeOptions {
     pub trusted: Trusted,
     /// Where other servers of the cluster connect; without it there are no links to them. Needs a database on PostgreSQL.
     pub cluster_listen: Option<SocketAddr>,
+    /// Sessions are in the database, too, so that other servers go on with them; needs `sessions` and `cluster_listen`.
+    pub cluster_sessions: bool,
     /// Number of worker threads.
     pub workers: usize,
     /// Session directory; sessions are in memory only without.

@@ -180,6 +180,7 @@ pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<Serve
         },
         trusted: Trusted::with_headers(&copied(&options.trusted_proxy), &copied(&options.proxy_header)),
         cluster_listen: options.cluster_listen,
+        cluster_sessions: options.cluster_sessions,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
         metrics: Arc::default(),
     })

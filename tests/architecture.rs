@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("log", &["rules", "text"]),
     ("history", &[]),
     ("http", &["metrics"]),
-    ("db", &["background", "rules", "log", "metrics"]),
+    ("db", &["background", "rules", "log", "metrics", "storage"]),
     ("cluster", &["rules machines", "log", "db"]),
     ("config", &["rules", "text", "db", "http", "clock"]),
     ("storage", &["background", "rules", "rules machines", "history", "metrics", "pictures"]),

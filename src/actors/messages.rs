@@ -180,6 +180,8 @@ pub enum ToSession {
     Settings(ServerSettings),
     /// From the Server: no client is sent to the session any more, it may unload.
     Unload,
+    /// From the Server: another server has taken the session over.
+    Lost,
     /// From the Server: it shuts down.
     Stop,
     /// From the admin API.
@@ -295,6 +297,8 @@ pub enum ToServer {
         /// State to load it again from, if it can be.
         rest: Option<Suspended>,
     },
+    /// A session goes on at another server, or cannot be stored any more: it has ended here.
+    SessionMoved { id: String },
     /// A session has been empty for `sessionUnloadTime` and asks to unload.
     RequestUnload { id: String },
     /// A session declines to unload.

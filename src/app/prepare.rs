@@ -1,5 +1,6 @@
 //! Everything that can fail at a start, before the first actor runs, so that a failure is one line with a remedy.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -28,10 +29,14 @@ use crate::rules::time::Timestamp;
 use crate::storage::event_store::EventStore;
 use crate::storage::recorder::{self, Recorder};
 use crate::storage::session_dir::{SessionDir, SessionDirError};
+use crate::storage::shared::SharedError;
 use crate::storage::template::Templates;
 use crate::trace::Trace;
 use crate::transport::tls::CertificateError;
 use crate::transport::{ListenError, listen, listen_std};
+
+/// Folder for copies of the sessions that servers share, in the directory of sessions.
+const SHARED_COPIES: &str = "cluster";
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +105,15 @@ pub enum StartError {
     /// Servers of a cluster find one another in its database.
     #[error("--cluster-listen: it needs --cluster")]
     NeedsCluster,
+    /// Servers that share sessions tell one another of them.
+    #[error("--cluster-sessions: it needs --cluster and --cluster-listen")]
+    NeedsLinks,
+    /// Copies of shared sessions have no place.
+    #[error("--cluster-sessions: it needs --sessions DIR or --data DIR, for copies of the sessions")]
+    NeedsSessions,
+    /// Shared sessions cannot be read.
+    #[error("--cluster-sessions: {0}")]
+    Shared(SharedError),
     /// The links have no key.
     #[error("--cluster-listen: {0}")]
     Cluster(#[from] ClusterError),
@@ -161,7 +175,7 @@ impl Prepared {
             options.inherited.as_ref().map_or(options.websocket_port.is_some(), |i| !i.websocket.is_empty());
         let mut source = RuleSource { web_sockets, ..options.source.clone() }.open()?;
         let rules = Arc::new(source.read()?);
-        let (mut parts, listed) = open_sessions(options, &rules)?;
+        let (mut parts, mut listed) = open_sessions(options, &rules)?;
         let templates = match &options.templates {
             Some(path) => Some((path.clone(), scan_templates(&Templates::new(options.importer()), path)?)),
             None => None,
@@ -179,6 +193,7 @@ impl Prepared {
         let log = source.database().cloned().map_or_else(Database::in_memory, Ok)?;
         parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
         let link_listener = open_cluster(options, source.database(), &mut parts)?;
+        listed.extend(open_shared(options, source.database(), &mut parts)?);
         // Steps that create files come last.
         open_recordings(options, &mut parts)?;
         super::people::open_queue(&mut parts);
@@ -217,6 +232,29 @@ fn open_cluster(
     database.remove_old_nodes().map_err(ClusterError::List)?;
     parts.cluster = Some(Cluster::open(database, url.node_name(), address_of(&listener)?)?);
     Ok(Some(listener))
+}
+
+/// Opens the sessions that servers share. Returns those that none has.
+fn open_shared(
+    options: &ServeOptions,
+    database: Option<&Database>,
+    parts: &mut ServerDeps,
+) -> Result<Vec<SessionSummary>, StartError> {
+    if !options.cluster_sessions {
+        return Ok(Vec::new());
+    }
+    let (Some(url), Some(database), Some(cluster)) = (&options.source.cluster, database, &parts.cluster) else {
+        return Err(StartError::NeedsLinks);
+    };
+    if parts.session_dir.is_none() {
+        return Err(StartError::NeedsSessions);
+    }
+    // An earlier start of this server has no sessions any more.
+    database.announce_node(&cluster.node)?;
+    let shared = Database::shared_sessions(url, &cluster.node.incarnation)?;
+    let news = shared.news(&HashMap::new()).map_err(StartError::Shared)?;
+    parts.shared = Some(shared);
+    Ok(news.found)
 }
 
 /// Makes the one-time link for the first administrator, if there is none and people log in with accounts. A failure is
@@ -351,7 +389,14 @@ fn open_sessions(
     let mut parts = ServerDeps { list_servers, metrics, blocking_pool, renderer, ..ServerDeps::default() };
     if let Some(path) = &options.sessions {
         let settings = rules.settings();
-        let session_dir = SessionDir::open(path, Duration::from_millis(settings.sync_interval.0))?;
+        let interval = Duration::from_millis(settings.sync_interval.0);
+        let copies = path.join(SHARED_COPIES);
+        let path = if options.cluster_sessions { &copies } else { path };
+        let session_dir = SessionDir::open(path, interval)?;
+        if options.cluster_sessions {
+            let failed = |source| SessionDirError::Io { path: path.clone(), source };
+            session_dir.remove_copies(None).map_err(failed)?;
+        }
         if options.keep_ended
             && let Err(error) = session_dir.keep_ended(super::retention::ended_limits(settings))
         {

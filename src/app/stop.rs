@@ -11,10 +11,20 @@ impl RunningServer {
         for task in &self.tasks {
             task.abort();
         }
-        self.leave_cluster().await;
+        if self.parts.shared.is_none() {
+            self.leave_cluster().await;
+        }
         self.parts.renderer.stop().await;
+        if let Some(shared) = &self.parts.shared {
+            shared.stop_retrying();
+        }
         // The actor may have stopped already.
         let _ = self.server.send(Stop).await;
+        if let Some(shared) = self.parts.shared.clone() {
+            self.parts.blocking_pool.run(Job::FileIo, move || shared.wait_until_idle()).await;
+            // Others take the sessions over from now on.
+            self.leave_cluster().await;
+        }
         // After the sessions: a router may be slow.
         if let Some(port_mapping) = self.port_mapping {
             port_mapping.stop().await;

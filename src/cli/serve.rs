@@ -241,6 +241,12 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = link_address, help_heading = "Configuration")]
     pub(crate) cluster_listen: Option<SocketAddr>,
 
+    /// Keep sessions in the database of --cluster, too: what is drawn is committed there before anybody sees it, and when
+    /// this server is gone, another one goes on with its sessions. Needs --cluster-listen and --sessions, whose directory
+    /// has copies in its folder cluster.
+    #[arg(long, help_heading = "Configuration", requires = "cluster_listen")]
+    pub(crate) cluster_sessions: bool,
+
     /// Key for encrypted ban lists: 32 bytes in base64.
     #[arg(long, value_name = "BASE64", value_parser = crypt_key, help_heading = "Keys")]
     pub(crate) crypt_key: Option<[u8; 32]>,

@@ -1,8 +1,10 @@
 //! Databases on PostgreSQL, which several servers share.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{ClusterUrl, Database, DbError};
+use crate::storage::shared::SharedSessions;
 #[cfg(feature = "cluster")]
 use super::{
     Location,
@@ -46,6 +48,14 @@ impl Database {
     pub fn connect_unchanged(url: &ClusterUrl) -> Result<Option<Database>, DbError> {
         let backend = Postgres::open_unchanged(url)?;
         Ok(backend.map(|backend| Self::with(backend, Location::Server(url.to_string()))))
+    }
+
+    /// The sessions in this database that servers share; `owner` is the incarnation of this server. Connects later.
+    ///
+    /// # Errors
+    /// When the address cannot be used.
+    pub fn shared_sessions(url: &ClusterUrl, owner: &str) -> Result<Arc<dyn SharedSessions>, DbError> {
+        Ok(Arc::new(Postgres::sessions(url, owner)?))
     }
 
     /// Copies a file of SQLite, which is not changed, to an empty database: everything but the log and the records of
@@ -100,6 +110,14 @@ impl Database {
     /// # Errors
     /// Always: this program was built without the feature `cluster`.
     pub fn connect_unchanged(url: &ClusterUrl) -> Result<Option<Database>, DbError> {
+        Err(unsupported(url))
+    }
+
+    /// The sessions in a database on PostgreSQL that servers share.
+    ///
+    /// # Errors
+    /// Always: this program was built without the feature `cluster`.
+    pub fn shared_sessions(url: &ClusterUrl, _: &str) -> Result<Arc<dyn SharedSessions>, DbError> {
         Err(unsupported(url))
     }
 

@@ -5,6 +5,10 @@ use super::{Database, DbError};
 /// Seconds after its last sign of life at which a server is not listed any more.
 pub const NODE_TIMEOUT_SECS: u32 = 5;
 
+/// Seconds after its last sign of life at which others may take over a server's sessions. Too short a time harms
+/// nobody: who has lost a session writes nothing to it.
+pub const LEASE_SECS: u32 = 3;
+
 /// A server that others connect to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]

@@ -4,9 +4,11 @@
 //! hold an advisory lock, so that one writes at a time, on all servers.
 
 mod blocking;
+mod client;
 mod connect;
 mod notices;
 mod outage;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,6 +73,12 @@ impl Postgres {
             Schema::WasEmpty => Ok(None),
             Schema::Existed => Self::with(url, background, connector).map(Some),
         }
+    }
+
+    /// The sessions that this server shares with others; `owner` is its incarnation.
+    pub(super) fn sessions(url: &ClusterUrl, owner: &str) -> Result<sessions::PgSessions, DbError> {
+        let (background, connector) = Self::prepare(url)?;
+        Ok(sessions::PgSessions::start(background, connector, owner))
     }
 
     fn prepare(url: &ClusterUrl) -> Result<(Background, Arc<Connector>), DbError> {

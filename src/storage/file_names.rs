@@ -69,6 +69,16 @@ pub fn is_history_of(name: &str, id: &str) -> bool {
     numbered && copied
 }
 
+/// Whether a file belongs to this session, or to any: a journal, history, time marks or thumbnail, also an incomplete
+/// one, but no archive.
+pub fn is_of_session(name: &str, id: Option<&str>) -> bool {
+    let name = name.strip_suffix(NEW).or_else(|| name.strip_suffix(DELETED)).unwrap_or(name);
+    let Some((stem, extension)) = name.rsplit_once('.') else { return false };
+    let is_known = matches!(extension, "session" | "dprec" | "times" | "thumbnail");
+    let is_named = id.is_none_or(|id| stem.strip_prefix(id).is_some_and(|r| r.is_empty() || r.starts_with("_r")));
+    is_known && is_named
+}
+
 /// A free name for the archived file.
 fn archived(dir: &Path, name: &str) -> PathBuf {
     let plain = dir.join(format!("{name}{ARCHIVED}"));
@@ -128,6 +138,17 @@ mod tests {
         }
         for name in ["x (1).dprec", "x_r2 (1).dprec", "y.dprec", "x.session", "x_r-1.dprec"] {
             assert_eq!(history_number(name, "x"), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn files_of_sessions_are_told_from_others() {
+        for name in ["a.session", "a.session.new", "a_r2.dprec", "a_r2.times", "a.thumbnail.new", "a.session.deleted"] {
+            assert!(is_of_session(name, Some("a")) && is_of_session(name, None), "{name}");
+            assert!(!is_of_session(name, Some("b")), "{name}");
+        }
+        for name in ["a.session.archived", "drawhall.lock", "a.txt", "a", "ab.session"] {
+            assert!(!is_of_session(name, Some("a")), "{name}");
         }
     }
 

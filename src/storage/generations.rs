@@ -267,7 +267,7 @@ impl SessionDir {
         Ok(GenerationContent { protocol: header.protocol, bytes })
     }
 
-    /// Removes or archives the generations that are too many.
+    /// Removes or archives the generations that are too many; returns the names of their files.
     ///
     /// # Errors
     /// When the directory cannot be read, or a file cannot be removed.
@@ -277,13 +277,13 @@ impl SessionDir {
         current: &str,
         keep: KeepGenerations,
         archive: bool,
-    ) -> io::Result<()> {
+    ) -> io::Result<Vec<String>> {
         let names = names_in(self.path())?;
         let (_, too_many) = divided(self.path(), older_than(names.iter(), id, current), keep);
-        for name in too_many {
+        for name in &too_many {
             file_names::remove(self.path(), name, archive)?;
         }
-        Ok(())
+        Ok(too_many.into_iter().map(str::to_owned).collect())
     }
 }
 

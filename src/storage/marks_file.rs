@@ -162,7 +162,7 @@ impl MarksFile {
         Ok(MarksFile { file, count })
     }
 
-    /// Writes a new file, which replaces the one that there is.
+    /// Writes a new file, which replaces the one that there is; also returns its content.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -172,7 +172,7 @@ impl MarksFile {
         write: &MarksWrite,
         previous: u32,
         has_joined: bool,
-    ) -> io::Result<MarksFile> {
+    ) -> io::Result<(MarksFile, Vec<u8>)> {
         let name = file_names::marks(history_name).ok_or(io::ErrorKind::InvalidInput)?;
         let new = dir.join(format!("{name}{}", file_names::NEW));
         let mut options = OpenOptions::new();
@@ -180,31 +180,35 @@ impl MarksFile {
         let bytes = [&header(write.origin, previous, has_joined)[..], &records(&write.marks)].concat();
         let written = file.write_all_at(&bytes, 0).and_then(|()| fs::rename(&new, dir.join(name)));
         written.inspect_err(|_| drop(fs::remove_file(&new)))?;
-        Ok(MarksFile { file, count: write.marks.len() })
+        Ok((MarksFile { file, count: write.marks.len() }, bytes))
     }
 
-    /// Notes that somebody has joined since the history began.
+    /// Notes that somebody has joined since the history began; returns the whole content.
     ///
     /// # Errors
     /// When that cannot be written.
-    pub(super) fn set_joined(&mut self) -> io::Result<()> {
+    pub(super) fn set_joined(&mut self) -> io::Result<Vec<u8>> {
         let mut head = [0; HEADER_LEN];
         self.file.read_exact_at(&mut head, 0)?;
         head[JOINED_AT] = 1;
-        self.file.write_all_at(&with_crc(head), 0)
+        self.file.write_all_at(&with_crc(head), 0)?;
+        let mut bytes = vec![0; HEADER_LEN + self.count * MARK_LEN];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
     }
 
-    /// Appends marks.
+    /// Appends marks; returns the bytes and their offset.
     ///
     /// # Errors
     /// When they cannot be written, or marks before them are missing.
-    pub(super) fn append(&mut self, write: &MarksWrite) -> io::Result<()> {
+    pub(super) fn append(&mut self, write: &MarksWrite) -> io::Result<(u64, Vec<u8>)> {
         if write.from != self.count {
             return Err(io::Error::other("marks are missing"));
         }
-        self.file.write_all_at(&records(&write.marks), (HEADER_LEN + self.count * MARK_LEN) as u64)?;
+        let (at, bytes) = ((HEADER_LEN + self.count * MARK_LEN) as u64, records(&write.marks));
+        self.file.write_all_at(&bytes, at)?;
         self.count += write.marks.len();
-        Ok(())
+        Ok((at, bytes))
     }
 }
 
@@ -226,7 +230,7 @@ mod tests {
 
     fn stored() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = MarksFile::create(dir.path(), NAME, &write(0, 0..2), 1, false).unwrap();
+        let (mut file, _) = MarksFile::create(dir.path(), NAME, &write(0, 0..2), 1, false).unwrap();
         file.append(&write(2, 2..5)).unwrap();
         dir
     }

@@ -12,6 +12,7 @@
 //! | [`event_store`] | chat and events of sessions, for a while |
 //! | [`private`] | file permissions |
 //! | [`reclaim`] | what goes when a disk is nearly full |
+//! | [`shared`] | sessions that several servers share, whose changes are committed in a database |
 //! | [`recorder`] | recordings of sessions |
 //! | [`template`] | recordings that sessions are created from |
 //!
@@ -28,6 +29,7 @@ pub mod reclaim;
 pub mod recorder;
 pub mod session_dir;
 pub mod session_files;
+pub mod shared;
 pub mod syncer;
 pub mod template;
 #[cfg(test)]

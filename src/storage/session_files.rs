@@ -7,6 +7,7 @@ mod history;
 mod journaling;
 mod marks;
 mod picture;
+mod shared;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use super::file_names;
 use super::history_file::HistoryFile;
 use super::marks_file::{MarksFile, StoredMarks};
 use super::session_dir::{SessionDir, SessionLock};
+use super::shared::FileChange;
 use super::syncer::SyncFile;
 use crate::history::{Chunk, HistorySource as _, HistoryWrite, StoredHistory};
 use crate::rules::history_indexes::HistoryIndexes;
@@ -114,6 +116,8 @@ pub struct SessionFiles {
     has_joined: bool,
     /// Number of history files so far.
     files: u32,
+    /// What is to be committed, if other servers share the session.
+    shared: Option<shared::Shared>,
 }
 
 impl SessionFiles {
@@ -138,6 +142,7 @@ impl SessionFiles {
             previous: 0,
             has_joined: false,
             files: 0,
+            shared: None,
         }
     }
 
@@ -174,6 +179,7 @@ impl SessionFiles {
             history_name,
             dir,
             files,
+            shared: None,
         }
     }
 
@@ -266,7 +272,7 @@ impl SessionFiles {
         result
     }
 
-    fn append(&self, from: i64, chunks: &[Bytes]) -> Result<Option<StoredHistory>, StorageError> {
+    fn append(&mut self, from: i64, chunks: &[Bytes]) -> Result<Option<StoredHistory>, StorageError> {
         let Some(history) = &self.history else { return Ok(None) };
         let mut end = from;
         for chunk in chunks {
@@ -274,7 +280,14 @@ impl SessionFiles {
             end += chunk.len() as i64;
         }
         self.dir.syncer().queue(&history.sync);
-        Ok(Some(StoredHistory { generation: None, file: history.clone(), end }))
+        let file = history.clone();
+        let mut at = file.offset_of(from);
+        for chunk in chunks {
+            let (name, bytes) = (self.history_name.clone(), chunk.clone());
+            self.share(|| FileChange::Write { file: name, at, bytes });
+            at += chunk.len() as u64;
+        }
+        Ok(Some(StoredHistory { generation: None, file, end }))
     }
 
     /// Calls fsync on history and journal; blocks.

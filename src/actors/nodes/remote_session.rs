@@ -161,6 +161,7 @@ impl Handler<ToSession> for RemoteSession {
             ToSession::Administer(..) | ToSession::Histories(..) | ToSession::FindOperator { .. } => {}
             // The Server sends these to its own sessions only.
             ToSession::Host { .. }
+            | ToSession::Lost
             | ToSession::ReportSent { .. }
             | ToSession::ReportStored { .. }
             | ToSession::Listing(_)

@@ -13,6 +13,7 @@ use crate::rules::sighting::ModerationRecord;
 use crate::storage::event_store::EventStore;
 use crate::storage::recorder::Recorder;
 use crate::storage::session_dir::SessionDir;
+use crate::storage::shared::SharedSessions;
 use crate::trace::Trace;
 
 /// What the Server actor needs besides the rules.
@@ -20,6 +21,8 @@ use crate::trace::Trace;
 pub struct ServerDeps {
     /// `None`: sessions are in memory only.
     pub session_dir: Option<Arc<SessionDir>>,
+    /// Where the sessions are that servers share; `session_dir` has copies of those that this one owns.
+    pub shared: Option<Arc<dyn SharedSessions>>,
     /// `None`: sessions are not recorded.
     pub recorder: Option<Arc<Recorder>>,
     /// Where chat and events of sessions are kept for a while, if they are.

@@ -104,6 +104,10 @@ pub(super) struct SessionEntry {
     json: OnceCell<String>,
     /// What other servers of the cluster were told of it.
     pub(super) told: Told,
+    /// Servers share it, and none has it.
+    is_unowned: bool,
+    /// Attempts to take it over that failed because another server has it.
+    pub(super) claims: u8,
 }
 
 /// What other servers of the cluster were told of a session.
@@ -126,15 +130,37 @@ impl SessionEntry {
         let shown_listed = !description.unlisted;
         let (hosted_from, unreadable) = (None, None);
         let told = Told { is_outdated: true, at_ms: None };
-        Self { description, protocol, residency, hosted_from, share, unreadable, shown_listed, json, told }
+        Self {
+            description,
+            protocol,
+            residency,
+            hosted_from,
+            share,
+            unreadable,
+            shown_listed,
+            json,
+            told,
+            is_unowned: false,
+            claims: 0,
+        }
     }
 
     /// Whether it is on this server.
     pub(super) fn is_local(&self) -> bool {
-        !matches!(self.residency, Residency::Remote { .. })
+        !matches!(self.residency, Residency::Remote { .. }) && !self.is_unowned
     }
 
-    /// Whether it is on this server, and only in its files.
+    /// Whether servers share it, and none has it.
+    pub(super) fn is_unowned(&self) -> bool {
+        self.is_unowned && matches!(self.residency, Residency::Stored(_))
+    }
+
+    /// Whether servers share it, and none has it, or had it until this one asked for it.
+    pub(super) fn set_unowned(&mut self, is_unowned: bool) {
+        self.is_unowned = is_unowned;
+    }
+
+    /// Whether it is not active on this server.
     pub(super) fn is_at_rest(&self) -> bool {
         matches!(self.residency, Residency::Stored(_) | Residency::Remote { .. })
     }

@@ -31,6 +31,7 @@ impl Server {
             blocking_pool: self.parts.blocking_pool.clone(),
             metrics: self.parts.metrics.clone(),
             store,
+            shared: self.parts.shared.clone(),
             recording: self.parts.recorder.as_ref().map(|r| r.recording(machine.id(), machine.alias())),
             trace: self.parts.trace.clone(),
             events: self.parts.events.clone(),

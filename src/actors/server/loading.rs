@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use actix::prelude::*;
 
 use super::directory::{Missing, Residency, SessionEntry, Unreadable, Waiter};
+use super::shared::{self, NotLoaded};
 use super::{Server, SessionDir, SessionMachine, SessionSummary, Suspended};
 use crate::actors::messages::{SessionHandle, ToSession};
 use crate::blocking::Job;
@@ -45,7 +46,9 @@ impl Server {
         let random = seeded_rng().bytes().unwrap_or_default();
         let residency = Residency::Stored(Suspended::at_start(now, created, last_use, random));
         let share = self.histories.share_of(session.size);
-        self.directory.insert(SessionEntry::new(description, session.protocol.clone(), residency, share));
+        let mut entry = SessionEntry::new(description, session.protocol.clone(), residency, share);
+        entry.set_unowned(self.parts.shared.is_some());
+        self.directory.insert(entry);
         let id = &session.id;
         self.to_announce.extend(session.metadata.announcements.iter().map(|url| (id.clone(), url.clone())));
     }
@@ -116,20 +119,26 @@ impl Server {
     fn load(&mut self, id: String, rest: Suspended, ctx: &mut Context<Self>) {
         let Some(session_dir) = self.parts.session_dir.clone() else { return self.session_ended(&id) };
         let (name, known) = (id.clone(), rest.clone());
-        let is_traced = self.parts.trace.is_some();
+        let (is_traced, shared) = (self.parts.trace.is_some(), self.parts.shared.clone());
         let loading = self.parts.blocking_pool.run(Job::FileIo, move || {
-            let files = if is_traced { session_dir.files_of(&name) } else { Vec::new() };
-            session_dir.load(&name).map(|loaded| {
+            let before = if is_traced { session_dir.files_of(&name) } else { Vec::new() };
+            shared::load(&session_dir, shared.as_ref(), &name).map(|loaded| {
+                // Those of a shared session were fetched meanwhile.
+                let is_fetched = is_traced && shared.is_some();
+                let files = if is_fetched { session_dir.files_of(&name) } else { before };
                 let rollback = Rollback::of_stored(&loaded.session, &known);
                 (loaded, files, rollback)
             })
         });
         ctx.spawn(loading.into_actor(self).map(move |loaded, server, ctx| {
-            match loaded.unwrap_or_else(|| Err(LoadError::Journal(io::Error::other("reading it failed")))) {
+            let panicked = || Err(LoadError::Journal(io::Error::other("reading it failed")).into());
+            match loaded.unwrap_or_else(panicked) {
                 Ok((loaded, files, rollback)) => {
                     server.loaded(&id, loaded, rollback, Origin::Loaded { rest, files }, ctx);
                 }
-                Err(error) => server.not_loaded(&id, rest, &error),
+                Err(NotLoaded::Unreadable(error)) => server.not_loaded(&id, rest, &error),
+                Err(NotLoaded::Owned) => server.owned_elsewhere(&id, rest, ctx),
+                Err(NotLoaded::Ended) => server.session_ended(&id),
             }
             server.stopped_if_idle();
         }));
@@ -183,6 +192,8 @@ impl Server {
         entry.describe(description);
         entry.share.set(0);
         entry.unreadable = None;
+        entry.set_unowned(false);
+        entry.claims = 0;
         let residency = std::mem::replace(&mut entry.residency, Residency::Active(address.clone()));
         if let Residency::Loading(waiters) | Residency::Unloading(_, waiters) = residency {
             waiters.into_iter().for_each(|waiter| waiter(Ok(&address)));
@@ -210,7 +221,11 @@ impl Server {
         let store = match &self.parts.session_dir {
             Some(session_dir) => {
                 machine.store();
-                Some(session_dir.create(machine.id(), machine.protocol().clone())?)
+                let mut store = session_dir.create(machine.id(), machine.protocol().clone())?;
+                if self.parts.shared.is_some() {
+                    store.share_new(machine.alias());
+                }
+                Some(store)
             }
             None => None,
         };
@@ -269,7 +284,10 @@ impl Server {
             tracing::info!("stored session {id} expired");
             self.unlist(&id, None, false, ctx);
             self.session_ended(&id);
-            self.remove_files(&session_dir, id, archive, ctx);
+            match self.parts.shared.clone() {
+                None => self.remove_files(&session_dir, id, archive, ctx),
+                Some(shared) => self.end_unowned(&session_dir, shared, id, ctx),
+            }
         }
     }
 

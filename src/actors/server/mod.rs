@@ -14,6 +14,7 @@ mod loading;
 mod lobby;
 mod remote;
 pub mod reports;
+mod shared;
 mod templates;
 mod watchers;
 
@@ -78,6 +79,8 @@ pub struct Server {
     watchers: Watchers,
     /// What stands for sessions on other servers that are no longer in the directory, while clients are there.
     unlisted_remotes: Vec<SessionHandle>,
+    /// Sessions that servers share, and that none has, with their epochs.
+    unowned: HashMap<String, i64>,
     /// Stored sessions to announce again, with their list servers.
     to_announce: Vec<(String, String)>,
     /// Templates being instantiated, by alias, with waiters.
@@ -110,6 +113,7 @@ impl Server {
             reports: Reports::default(),
             watchers: Watchers::default(),
             unlisted_remotes: Vec::new(),
+            unowned: HashMap::new(),
             to_announce: Vec::new(),
             instantiating: HashMap::new(),
             workers,
@@ -172,6 +176,7 @@ impl Actor for Server {
         });
         ctx.run_interval(listing::REFRESH_INTERVAL, |server, ctx| server.refresh_listings(ctx));
         self.announce_stored(ctx);
+        self.follow_ownership(ctx);
     }
 }
 
@@ -201,6 +206,7 @@ impl Handler<ToServer> for Server {
                 self.session_changed(description, announce, ctx);
             }
             ToServer::SessionEnded { id, rest } => self.session_over(&id, rest, ctx),
+            ToServer::SessionMoved { id } => self.session_moved(&id),
             ToServer::RequestUnload { id } => self.request_unload(&id),
             ToServer::UnloadDeclined { id } => self.unload_declined(&id),
             // The session is told why no attempt is made.

@@ -43,7 +43,7 @@ impl Server {
     }
 
     /// A session of another server has ended, or that server is gone. Clients may be there for a while.
-    fn remote_ended(&mut self, id: &str) {
+    pub(super) fn remote_ended(&mut self, id: &str) {
         if let Some(session) = self.directory.find(id).and_then(SessionEntry::handle) {
             session.tell(ToSession::Unload);
             self.unlisted_remotes.retain(SessionHandle::is_connected);
@@ -65,6 +65,11 @@ impl Server {
     fn remote_session(&mut self, node: &Arc<Node>, description: SessionDescription, ctx: &mut Context<Self>) {
         let Ok(protocol) = description.protocol.parse::<ProtocolVersion>() else { return };
         let id = description.id.clone();
+        if self.directory.find(&id).is_some_and(SessionEntry::is_unowned) {
+            // That server has taken it over.
+            self.session_ended(&id);
+        }
+        let are_shared = self.parts.shared.is_some();
         match (self.remote_of(&id), self.directory.find_mut(&id)) {
             (Some(owner), Some(entry)) if owner.incarnation == node.incarnation => {
                 if entry.description != description {
@@ -74,7 +79,8 @@ impl Server {
                 }
                 return;
             }
-            (Some(owner), _) if owner.incarnation < node.incarnation => self.remote_ended(&id),
+            // Of a shared session the last to tell of it has taken it over.
+            (Some(owner), _) if are_shared || owner.incarnation < node.incarnation => self.remote_ended(&id),
             (_, Some(_)) => return,
             (_, None) => {}
         }

@@ -15,6 +15,7 @@ mod rebuild;
 mod remove;
 mod restore;
 mod sending;
+mod shared;
 mod sightings;
 mod thumbnail;
 mod times;
@@ -49,6 +50,7 @@ use crate::storage::event_store::{CHAT, EventStore};
 use crate::storage::recorder::Recording;
 use crate::storage::session_dir::SessionDir;
 use crate::storage::session_files::SessionFiles;
+use crate::storage::shared::{CommitOutcome, SharedSessions};
 use crate::trace::Trace;
 
 /// Capacity of the list of effects that a session keeps for the next input: enough for one that draws, while that of a
@@ -75,6 +77,8 @@ pub struct SessionDeps {
     pub metrics: Arc<Metrics>,
     /// `None` for a session in memory only.
     pub store: Option<SessionFiles>,
+    /// Where servers share it, if they do.
+    pub shared: Option<Arc<dyn SharedSessions>>,
     /// `None` if it is not recorded.
     pub recording: Option<Recording>,
     /// `None` if inputs are not traced.
@@ -110,6 +114,8 @@ pub struct Session {
     dir: Option<Arc<SessionDir>>,
     /// `None` while the blocking pool is writing them.
     store: Option<SessionFiles>,
+    /// Where servers share it, if they do.
+    shared: Option<Arc<dyn SharedSessions>>,
     /// The blocking pool is writing; nothing is sent until it is done (write-ahead).
     storing: bool,
     /// Storing has failed; time of the next retry.
@@ -162,6 +168,7 @@ impl Session {
             blocking_pool,
             metrics,
             store,
+            shared,
             recording,
             trace,
             events,
@@ -188,6 +195,7 @@ impl Session {
             outgoing: Vec::new(),
             dir: store.as_ref().map(SessionFiles::dir),
             store,
+            shared,
             storing: false,
             retry_ms: None,
             recording,
@@ -424,6 +432,7 @@ impl Handler<ToSession> for Session {
             ToSession::Listing(news) => self.handle(ctx, Input::Listing(news)),
             ToSession::Settings(settings) => self.handle(ctx, Input::Shared(settings)),
             ToSession::Unload => self.unload(ctx),
+            ToSession::Lost => self.lost(CommitOutcome::Lost, ctx),
             ToSession::Stop => self.handle(ctx, Input::Stop),
             ToSession::Administer(request, answer) => self.check_and_administer(request, answer, ctx),
             ToSession::Histories(request, answer) => self.histories(request, answer, ctx),

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
+use super::sending::PendingSends;
+use super::shared::Written;
 use super::{ClientOp, ConnId, Session};
 use crate::actors::messages::ToServer;
 use crate::blocking::Job;
@@ -15,6 +17,7 @@ use crate::rules::session::input::Input;
 use crate::rules::session::{Counted, WriteBatch};
 use crate::rules::time::Timestamp;
 use crate::storage::session_files::{SessionFiles, StorageError, WriteResult};
+use crate::storage::shared::CommitOutcome;
 
 /// Delay before the retry of a failed write.
 const RETRY: Duration = Duration::from_secs(5);
@@ -52,27 +55,42 @@ impl Session {
         self.apply_write_result(outcome, now, ctx);
     }
 
-    pub(super) fn store_elsewhere(
+    pub(super) fn store_elsewhere(&mut self, store: SessionFiles, work: WriteBatch, ctx: &mut Context<Self>) {
+        let waiting = self.drain_outgoing();
+        self.store_and_hold(store, work, waiting, ctx);
+    }
+
+    /// Writes on the blocking pool what must be on disk, and in the database if the session is shared, before `waiting`
+    /// is sent.
+    pub(super) fn store_and_hold(
         &mut self,
         mut store: SessionFiles,
         work: WriteBatch,
+        waiting: PendingSends,
         ctx: &mut Context<Self>,
     ) {
         self.storing = true;
-        let waiting = self.drain_outgoing();
         let turn = if work.passwords.is_empty() { Job::FileIo } else { Job::HashPassword };
         let done = self.blocking_pool.run(turn, move || {
             let outcome = store.perform(work);
             (store, outcome)
         });
+        let done = self.commit_after(done);
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
             let now = Timestamp::now();
-            session.storing = false;
-            let Some((store, outcome)) = done else {
+            let Some(Written { store, result: outcome, outcome: committed }) = done else {
                 // The job panicked and the files are lost with it.
+                session.storing = false;
                 tracing::error!("session {}: storing failed", session.machine.id());
                 return ctx.stop();
             };
+            if committed != CommitOutcome::Committed {
+                return session.lost(committed, ctx);
+            }
+            if store.is_shared() && store.exists() && outcome.error.is_some() {
+                return session.hold(store, outcome, waiting, ctx);
+            }
+            session.storing = false;
             let refused = !store.exists();
             session.store = Some(store);
             if refused {
@@ -168,6 +186,7 @@ impl Session {
     pub(super) fn finish_if_over(&mut self, ctx: &mut Context<Self>) {
         let Some(ending) = self.ending.take() else { return };
         let Some(store) = self.store.take() else { return self.over(ctx) };
+        self.end_shared(&store, ending);
         self.storing = true;
         let done = self.blocking_pool.run(Job::FileIo, move || store.finish(ending));
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
@@ -216,12 +235,16 @@ impl Session {
             }
             (store, outcome)
         });
+        let done = self.commit_after(done);
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
             session.storing = false;
-            let Some((store, mut outcome)) = done else {
+            let Some(Written { store, result: mut outcome, outcome: committed }) = done else {
                 session.log_release(None);
                 return session.unloaded(ctx);
             };
+            if committed != CommitOutcome::Committed {
+                return session.lost(committed, ctx);
+            }
             if let Some(stored) = outcome.stored.take() {
                 session.machine.history().stored(stored);
             }
@@ -232,6 +255,11 @@ impl Session {
                 return session.unloaded(ctx);
             }
             session.server.tell(ToServer::UnloadDeclined { id });
+            if store.is_shared() && outcome.error.is_some() {
+                session.storing = true;
+                let waiting = session.drain_outgoing();
+                return session.hold(store, outcome, waiting, ctx);
+            }
             let now = Timestamp::now();
             session.apply_write_result(outcome, now, ctx);
             session.store_elsewhere(store, rest, ctx);

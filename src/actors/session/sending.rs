@@ -167,7 +167,7 @@ impl Session {
             let work = self.drain_writes(&store);
             if work.is_empty() && !store.has_backlog() {
                 self.store = Some(store);
-            } else if work.is_light() && !store.fsync_every_batch() {
+            } else if work.is_light() && !store.fsync_every_batch() && !store.is_shared() {
                 self.store_here(store, work, now, ctx);
             } else {
                 return self.store_elsewhere(store, work, ctx);

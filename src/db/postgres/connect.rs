@@ -53,6 +53,15 @@ impl Connector {
         Ok(Connector { config, node, tls: tls::client_config(url)? })
     }
 
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// `None`: connections are not encrypted.
+    pub(super) fn tls(&self) -> Option<&ClientConfig> {
+        self.tls.as_ref()
+    }
+
     pub(super) async fn connect(&self) -> ConnectionResult<AsyncPgConnection> {
         let failed = |error: tokio_postgres::Error| ConnectionError::BadConnection(full_text(&error));
         let mut connection = match &self.tls {

@@ -1,6 +1,7 @@
 //! Loading a session from its files.
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +29,42 @@ impl SessionDir {
     /// When it cannot be loaded; its files are not changed then.
     pub fn load(self: &Arc<Self>, id: &str) -> Result<LoadedSession, LoadError> {
         let lock = self.lock_with_retry(id).ok_or(LoadError::InUse)?;
+        self.load_locked(lock)
+    }
+
+    /// Loads a session whose files another place has, and writes them here first; blocks. What was here of it is
+    /// removed.
+    ///
+    /// # Errors
+    /// When `fetch` fails or the session cannot be loaded.
+    pub fn load_fetched<E: From<LoadError>>(
+        self: &Arc<Self>,
+        id: &str,
+        fetch: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<LoadedSession, E> {
+        let lock = self.lock_with_retry(id).ok_or(LoadError::InUse)?;
+        self.remove_copies(Some(id)).map_err(LoadError::from)?;
+        fetch(&self.path)?;
+        self.directory.sync().map_err(LoadError::from)?;
+        Ok(self.load_locked(lock)?)
+    }
+
+    /// Removes the files of a session, or of all sessions, that are copies of what another place has; blocks.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn remove_copies(&self, id: Option<&str>) -> io::Result<()> {
+        for name in file_names(&self.path)? {
+            if file_names::is_of_session(&name, id) {
+                fs::remove_file(self.path.join(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn load_locked(self: &Arc<Self>, lock: SessionLock) -> Result<LoadedSession, LoadError> {
+        let id = lock.id().to_owned();
+        let id = id.as_str();
         let journal_name = self.journal_name(id);
         let journal_path = self.path.join(&journal_name);
         let journal = SyncFile::open(OpenOptions::new().read(true).write(true), &journal_path)?;

@@ -29,6 +29,7 @@ impl SessionFiles {
             stored.inspect_err(|_| self.discard(&name))
         });
         let (stored, file) = created.inspect_err(|_| self.discard(&self.new_journal_name()))?;
+        self.share_history(&name, &file, stored.end);
         self.switch_journal(journal, &text);
         self.compact_len = 0;
         self.dir.syncer().queue(&file.sync);
@@ -64,6 +65,7 @@ impl SessionFiles {
             Ok((stored, journal))
         });
         let ((stored, file), journal) = written.inspect_err(|_| self.discard(&name))?;
+        self.share_history(&name, &file, stored.end);
         self.switch_journal(journal, &text);
         self.files += 1;
         let old = std::mem::replace(&mut self.history_name, name);
@@ -90,7 +92,7 @@ impl SessionFiles {
     /// Removes or archives a history file that was replaced, unless it is kept as a generation; and the generations
     /// that are too many then.
     fn retire_history(
-        &self,
+        &mut self,
         name: &str,
         is_generation: bool,
         archive: bool,
@@ -103,8 +105,11 @@ impl SessionFiles {
         }
         if !is_generation || file_names::history_number(name, self.id()).is_none() {
             file_names::remove(self.dir.path(), name, archive)?;
+            self.share_removal(name);
         }
-        self.dir.remove_old_generations(self.id(), &self.history_name, keep, archive)
+        let removed = self.dir.remove_old_generations(self.id(), &self.history_name, keep, archive)?;
+        removed.iter().for_each(|name| self.share_removal(name));
+        Ok(())
     }
 
     /// The first free name for the next history file.

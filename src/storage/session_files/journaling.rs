@@ -8,10 +8,13 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Journal, SessionFiles, StorageError, failed};
 use crate::rules::history_indexes::HistoryIndexes;
 use crate::rules::journal::Entry;
 use crate::storage::file_names;
+use crate::storage::shared::FileChange;
 use crate::storage::syncer::SyncFile;
 
 /// A journal shorter than this, in bytes, is not compacted.
@@ -84,9 +87,12 @@ impl SessionFiles {
         let Some(journal) = self.journal.as_mut().filter(|_| !self.backlog.is_empty()) else { return Ok(()) };
         let written = journal.sync.file.write_all_at(self.backlog.as_bytes(), journal.end);
         written.map_err(failed("write to", journal.sync.path()))?;
+        let at = journal.end;
         journal.end += self.backlog.len() as u64;
-        self.backlog.clear();
         self.dir.syncer().queue(&journal.sync);
+        let lines = std::mem::take(&mut self.backlog);
+        let file = self.journal_name.clone();
+        self.share(|| FileChange::Write { file, at, bytes: lines.into() });
         Ok(())
     }
 
@@ -156,6 +162,8 @@ impl SessionFiles {
         self.backlog.clear();
         self.incomplete = false;
         self.compact_len = end;
+        let (file, bytes) = (self.journal_name.clone(), Bytes::copy_from_slice(text.as_bytes()));
+        self.share(|| FileChange::Put { file, bytes });
     }
 
     /// Compacts the journal: rewrites it with only the entries of the current state.

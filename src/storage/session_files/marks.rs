@@ -4,15 +4,17 @@
 use super::SessionFiles;
 use crate::rules::session::KeepGenerations;
 use crate::rules::undo::times::MarksWrite;
+use crate::storage::file_names;
 use crate::storage::marks_file::MarksFile;
+use crate::storage::shared::FileChange;
 
 impl SessionFiles {
     /// Removes the generations that are too many.
-    pub(super) fn remove_old_generations(&self, archive: bool, keep: KeepGenerations) {
-        let removed = self.dir.remove_old_generations(self.id(), &self.history_name, keep, archive);
-        if let Err(error) = removed {
+    pub(super) fn remove_old_generations(&mut self, archive: bool, keep: KeepGenerations) {
+        match self.dir.remove_old_generations(self.id(), &self.history_name, keep, archive) {
+            Ok(removed) => removed.iter().for_each(|name| self.share_removal(name)),
             // Done at the next reset or start.
-            tracing::warn!("session {}: cannot remove earlier histories: {error}", self.id());
+            Err(error) => tracing::warn!("session {}: cannot remove earlier histories: {error}", self.id()),
         }
     }
 
@@ -20,8 +22,12 @@ impl SessionFiles {
     /// kept again after a restart.
     pub(super) fn note_join(&mut self) {
         self.has_joined = true;
-        if let Err(error) = self.marks.as_mut().map_or(Ok(()), MarksFile::set_joined) {
-            tracing::warn!("session {}: cannot store that somebody has joined: {error}", self.id());
+        let Some(marks) = &mut self.marks else { return };
+        match marks.set_joined() {
+            Ok(bytes) => self.share_marks(|file| FileChange::Put { file, bytes: bytes.into() }),
+            Err(error) => {
+                tracing::warn!("session {}: cannot store that somebody has joined: {error}", self.id());
+            }
         }
     }
 
@@ -33,13 +39,26 @@ impl SessionFiles {
         let written = if write.replaces() {
             let made =
                 MarksFile::create(self.dir.path(), &self.history_name, write, self.previous, self.has_joined);
-            made.map(|file| self.marks = Some(file))
+            made.map(|(file, bytes)| {
+                self.marks = Some(file);
+                self.share_marks(|file| FileChange::Put { file, bytes: bytes.into() });
+            })
+        } else if let Some(marks) = &mut self.marks {
+            marks.append(write).map(|(at, bytes)| {
+                self.share_marks(|file| FileChange::Write { file, at, bytes: bytes.into() });
+            })
         } else {
-            self.marks.as_mut().map_or(Ok(()), |file| file.append(write))
+            Ok(())
         };
         if let Err(error) = written {
             self.marks = None;
             tracing::warn!("session {}: time marks are not stored any more: {error}", self.id());
+        }
+    }
+
+    fn share_marks(&mut self, change: impl FnOnce(String) -> FileChange) {
+        if let Some(name) = file_names::marks(&self.history_name) {
+            self.share(|| change(name));
         }
     }
 }

@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use super::{SessionFiles, StorageError, failed};
 use crate::storage::file_names;
+use crate::storage::shared::FileChange;
 
 impl SessionFiles {
     /// Replaces the thumbnail, or removes it.
-    pub(super) fn set_picture(&self, picture: Option<&Bytes>, archive: bool) -> Result<(), StorageError> {
+    pub(super) fn set_picture(&mut self, picture: Option<&Bytes>, archive: bool) -> Result<(), StorageError> {
         let name = file_names::thumbnail(self.id());
         let path = self.dir.path().join(&name);
         let done = match picture {
@@ -21,6 +22,11 @@ impl SessionFiles {
             }
         };
         self.dir.syncer().queue(self.dir.directory());
-        done.map_err(failed("store", &path))
+        done.map_err(failed("store", &path))?;
+        match picture.cloned() {
+            Some(bytes) => self.share(|| FileChange::Put { file: name, bytes }),
+            None => self.share_removal(&name),
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,2 @@
+DROP TABLE drawhall_session_data;
+DROP TABLE drawhall_sessions;

@@ -1,0 +1,176 @@
+//! Sessions that several servers share. Those without an owner are in the directory as stored ones are; who asks for one
+//! makes this server its owner.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::Server;
+use super::directory::{Residency, SessionEntry, Waiter};
+use crate::actors::messages::ToSession;
+use crate::blocking::Job;
+use crate::rules::session::persistence::Suspended;
+use crate::rules::time::Timestamp;
+use crate::storage::session_dir::{LoadError, LoadedSession, SessionDir};
+use crate::storage::shared::{FileChange, OwnershipNews, SharedError, SharedSessions};
+
+/// How often the database is asked for sessions without an owner.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Delay before a session is asked for again that another server has just taken over: it tells of it meanwhile.
+const CLAIM_RETRY: Duration = Duration::from_millis(400);
+/// Attempts to get at a session that another server has, of which it does not tell.
+const MAX_CLAIMS: u8 = 10;
+
+/// Why a session was not loaded.
+#[derive(Debug)]
+pub(super) enum NotLoaded {
+    /// Its files cannot be read.
+    Unreadable(LoadError),
+    /// Another server has it.
+    Owned,
+    /// It has ended.
+    Ended,
+}
+
+impl From<LoadError> for NotLoaded {
+    fn from(error: LoadError) -> NotLoaded {
+        NotLoaded::Unreadable(error)
+    }
+}
+
+impl From<SharedError> for NotLoaded {
+    fn from(error: SharedError) -> NotLoaded {
+        match error {
+            SharedError::NotFound => NotLoaded::Ended,
+            SharedError::Owned => NotLoaded::Owned,
+            SharedError::File(error) => LoadError::from(error).into(),
+            SharedError::Database(_) => LoadError::from(std::io::Error::other(error)).into(),
+        }
+    }
+}
+
+/// Loads a session from its files, which are fetched from the database first if servers share it; blocks.
+pub(super) fn load(
+    dir: &Arc<SessionDir>,
+    shared: Option<&Arc<dyn SharedSessions>>,
+    id: &str,
+) -> Result<LoadedSession, NotLoaded> {
+    let Some(shared) = shared else { return Ok(dir.load(id)?) };
+    let epoch = shared.claim(id)?;
+    let mut loaded = dir.load_fetched(id, |path| shared.fetch(id, path).map_err(NotLoaded::from))?;
+    loaded.store.share_existing(epoch);
+    Ok(loaded)
+}
+
+impl Server {
+    /// Asks the database for sessions without an owner, from now on.
+    pub(super) fn follow_ownership(&self, ctx: &mut Context<Self>) {
+        if self.parts.shared.is_some() {
+            ctx.run_later(POLL_INTERVAL, Self::ask_for_ownership);
+        }
+    }
+
+    fn ask_for_ownership(&mut self, ctx: &mut Context<Self>) {
+        let Some(shared) = self.parts.shared.clone() else { return };
+        let known = self.unowned.clone();
+        let asking = self.parts.blocking_pool.run(Job::FileIo, move || shared.news(&known));
+        ctx.spawn(asking.into_actor(self).map(|news, server, ctx| {
+            match news {
+                Some(Ok(news)) => server.ownership(news, ctx),
+                Some(Err(error)) => tracing::debug!("sessions of other servers are not known: {error}"),
+                None => {}
+            }
+            ctx.run_later(POLL_INTERVAL, Self::ask_for_ownership);
+        }));
+    }
+
+    fn ownership(&mut self, news: OwnershipNews, ctx: &mut Context<Self>) {
+        let OwnershipNews { found, unowned, lost } = news;
+        for id in lost {
+            match self.directory.find(&id).map(|entry| &entry.residency) {
+                Some(Residency::Active(session) | Residency::Unloading(session, _)) => {
+                    session.tell(ToSession::Lost);
+                }
+                Some(Residency::Stored(_)) => self.session_ended(&id),
+                Some(Residency::Loading(_) | Residency::Remote { .. }) | None => {}
+            }
+        }
+        let is_gone = |id: &&String| !unowned.contains_key(*id);
+        let gone: Vec<String> = self.unowned.keys().filter(is_gone).cloned().collect();
+        for id in gone {
+            if self.directory.find(&id).is_some_and(SessionEntry::is_unowned) {
+                self.session_ended(&id);
+            }
+        }
+        self.unowned = unowned;
+        let now = Timestamp::now();
+        for session in found {
+            match self.directory.find(&session.id) {
+                // Its server is gone.
+                Some(SessionEntry { residency: Residency::Remote { .. }, .. }) => self.remote_ended(&session.id),
+                Some(entry) if entry.is_unowned() => self.session_ended(&session.id),
+                Some(_) => continue,
+                None => {}
+            }
+            self.take_listed(&session, now);
+            if let Some(entry) = self.directory.find(&session.id) {
+                let description = entry.description.clone();
+                self.announce_change(&description, false, ctx);
+            }
+        }
+    }
+
+    /// Another server was quicker: whoever waits for the session asks again, and finds it there.
+    pub(super) fn owned_elsewhere(&mut self, id: &str, rest: Suspended, ctx: &mut Context<Self>) {
+        let Some(entry) = self.directory.find_mut(id) else { return };
+        entry.claims += 1;
+        if entry.claims > MAX_CLAIMS {
+            return self.session_ended(id);
+        }
+        let residency = std::mem::replace(&mut entry.residency, Residency::Stored(rest));
+        if let Residency::Loading(waiters) = residency {
+            let id = id.to_owned();
+            ctx.run_later(CLAIM_RETRY, move |server, ctx| {
+                let ask_again = |waiter: Waiter| server.with_session(&id, waiter, ctx);
+                waiters.into_iter().for_each(ask_again);
+            });
+        }
+    }
+
+    /// Ends a shared session that has expired.
+    pub(super) fn end_unowned(
+        &self,
+        dir: &Arc<SessionDir>,
+        shared: Arc<dyn SharedSessions>,
+        id: String,
+        ctx: &mut Context<Self>,
+    ) {
+        let (dir, name) = (dir.clone(), id.clone());
+        let ending = self.parts.blocking_pool.run(Job::FileIo, move || end(&dir, &shared, &name));
+        ctx.spawn(ending.into_actor(self).map(move |ended, _, _| {
+            if let Some(Err(error)) = ended {
+                tracing::error!("session {id} has expired and cannot be ended: {error}");
+            }
+        }));
+    }
+
+    /// A session that another server has taken over, or that cannot be stored any more: it has ended here.
+    pub(super) fn session_moved(&mut self, id: &str) {
+        self.session_ended(id);
+        self.stopped_if_idle();
+    }
+}
+
+/// Ends a session that is not loaded, if no other server has it; blocks until that is queued.
+///
+/// # Errors
+/// When the database is away.
+pub(super) fn end(dir: &SessionDir, shared: &Arc<dyn SharedSessions>, id: &str) -> Result<(), SharedError> {
+    match shared.claim(id) {
+        Ok(epoch) => drop(shared.commit(id, epoch, vec![FileChange::End])),
+        Err(SharedError::NotFound | SharedError::Owned) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    Ok(dir.remove_copies(Some(id))?)
+}

@@ -1,0 +1,228 @@
+//! Sessions that several servers share, in the tables `drawhall_sessions` and `drawhall_session_data`.
+//!
+//! One connection commits, one transaction after the other, each with what all sessions of this server have meanwhile
+//! (`sessions/commit.rs`). Others read and claim (`sessions/read.rs`).
+
+mod commit;
+mod read;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+use super::blocking::{Background, block_on};
+use super::client::PgClient;
+use super::connect::Connector;
+use super::{NO_ANSWER, STATEMENT_TIMEOUT};
+use crate::rules::metadata::SessionSummary;
+use crate::storage::shared::{
+    CommitOutcome, CommitQueue, Committing, FileChange, OwnershipNews, SharedError, SharedSessions,
+};
+use commit::Committer;
+
+/// Delay before a transaction is tried again; it doubles with each failure in a row.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+/// The longest of these delays.
+const MAX_RETRY: Duration = Duration::from_secs(1);
+/// Time that a server that stops waits for what is to be committed.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+/// Time for reading or writing the files of one session as a whole.
+const FILES_TIMEOUT: Duration = Duration::from_secs(120);
+
+type Queue = CommitQueue<oneshot::Sender<CommitOutcome>>;
+
+/// What the committing task and those who wait for it share.
+struct State {
+    /// This server, as its row in `drawhall_nodes` has it.
+    owner: String,
+    queue: Mutex<Queue>,
+    wake: Notify,
+    is_stopping: AtomicBool,
+    /// Sessions that this server owns, as far as it knows, with their epochs.
+    owned: Mutex<HashMap<String, i64>>,
+}
+
+/// Sessions in a PostgreSQL database.
+pub(in crate::db) struct PgSessions {
+    background: Background,
+    connector: Arc<Connector>,
+    state: Arc<State>,
+    /// For short questions.
+    reader: Mutex<Option<PgClient>>,
+    committing: JoinHandle<()>,
+}
+
+impl fmt::Debug for PgSessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgSessions").field("owner", &self.state.owner).finish_non_exhaustive()
+    }
+}
+
+impl Drop for PgSessions {
+    fn drop(&mut self) {
+        self.committing.abort();
+        // The tasks of a connection are on the thread in the background.
+        self.background.enter(|| drop(self.reader.get_mut().take()));
+    }
+}
+
+impl PgSessions {
+    pub(super) fn start(background: Background, connector: Arc<Connector>, owner: &str) -> PgSessions {
+        let state = Arc::new(State {
+            owner: owner.to_owned(),
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            is_stopping: AtomicBool::new(false),
+            owned: Mutex::default(),
+        });
+        let committing = commit_all(state.clone(), connector.clone());
+        let committing = background.enter(|| tokio::spawn(committing));
+        PgSessions { background, connector, state, reader: Mutex::new(None), committing }
+    }
+
+    /// Asks a short question, over a connection that stays open.
+    fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&PgClient) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, SharedError> {
+        let mut reader = self.reader.lock();
+        let answered = block_on(&self.background, async {
+            let client = match reader.take().filter(|client| !client.client.is_closed()) {
+                Some(client) => client,
+                None => PgClient::connect(&self.connector, STATEMENT_TIMEOUT).await?,
+            };
+            let answer = tokio::time::timeout(STATEMENT_TIMEOUT, question(&client)).await;
+            let answer =
+                answer.map_err(|_| NO_ANSWER.to_owned())?.map_err(|error| super::connect::full_text(&error))?;
+            *reader = Some(client);
+            Ok(answer)
+        });
+        answered.map_err(SharedError::Database)
+    }
+
+    /// Does something with all files of a session, over a connection of its own.
+    fn with_files<T>(
+        &self,
+        work: impl AsyncFnOnce(&PgClient) -> Result<T, SharedError>,
+    ) -> Result<T, SharedError> {
+        block_on(&self.background, async {
+            let client = PgClient::connect(&self.connector, FILES_TIMEOUT).await.map_err(SharedError::Database)?;
+            let done = tokio::time::timeout(FILES_TIMEOUT, work(&client)).await;
+            done.map_err(|_| SharedError::Database(NO_ANSWER.into()))?
+        })
+    }
+}
+
+impl From<tokio_postgres::Error> for SharedError {
+    fn from(error: tokio_postgres::Error) -> SharedError {
+        SharedError::Database(super::connect::full_text(&error))
+    }
+}
+
+/// Commits what is queued, until it is aborted.
+async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
+    let mut committer: Option<Committer> = None;
+    let mut failures = 0_u32;
+    loop {
+        let (transaction, unreadable) = state.queue.lock().next();
+        tell(unreadable.into_iter().map(|waiting| (waiting, CommitOutcome::GivenUp)));
+        let Some(transaction) = transaction else {
+            state.wake.notified().await;
+            continue;
+        };
+        let attempt = async {
+            if committer.is_none() {
+                committer = Some(Committer::connect(&connector).await?);
+            }
+            let Some(committer) = &committer else { return Err(NO_ANSWER.to_owned()) };
+            committer.commit(&state.owner, &transaction).await
+        };
+        let attempted = tokio::time::timeout(STATEMENT_TIMEOUT, attempt).await;
+        match attempted.unwrap_or_else(|_| Err(NO_ANSWER.to_owned())) {
+            Ok(lost) => {
+                if std::mem::take(&mut failures) > 0 {
+                    tracing::info!("the database of sessions takes changes again");
+                }
+                state.owned.lock().retain(|id, _| !lost.contains(id));
+                let told = state.queue.lock().committed(&lost);
+                tell(told);
+            }
+            Err(error) => {
+                committer = None;
+                if failures == 0 {
+                    tracing::error!(
+                        "the database of sessions takes no changes, so nothing of them is shown to anybody until it \
+                         does: {error}"
+                    );
+                }
+                if state.is_stopping.load(Ordering::Acquire) {
+                    let waiting = state.queue.lock().give_up();
+                    tell(waiting.into_iter().map(|waiting| (waiting, CommitOutcome::GivenUp)));
+                    continue;
+                }
+                let delay = FIRST_RETRY.saturating_mul(1 << failures.min(10)).min(MAX_RETRY);
+                failures += 1;
+                tokio::time::sleep(delay).await;
+            }
+        }
+    }
+}
+
+fn tell(answers: impl IntoIterator<Item = (oneshot::Sender<CommitOutcome>, CommitOutcome)>) {
+    for (waiting, outcome) in answers {
+        // A session whose actor is gone needs no answer.
+        let _ = waiting.send(outcome);
+    }
+}
+
+impl SharedSessions for PgSessions {
+    fn commit(&self, id: &str, epoch: i64, changes: Vec<FileChange>) -> Committing {
+        let (answer, outcome) = oneshot::channel();
+        match changes.last() {
+            Some(FileChange::End) => drop(self.state.owned.lock().remove(id)),
+            _ => drop(self.state.owned.lock().insert(id.to_owned(), epoch)),
+        }
+        self.state.queue.lock().push(id.to_owned(), epoch, changes, answer);
+        self.state.wake.notify_one();
+        Box::pin(async { outcome.await.unwrap_or(CommitOutcome::GivenUp) })
+    }
+
+    fn claim(&self, id: &str) -> Result<i64, SharedError> {
+        let epoch = self.ask(async |client| read::claim(client, id, &self.state.owner).await)??;
+        self.state.owned.lock().insert(id.to_owned(), epoch);
+        Ok(epoch)
+    }
+
+    fn fetch(&self, id: &str, directory: &Path) -> Result<(), SharedError> {
+        self.with_files(async |client| read::fetch(client, id, directory).await)
+    }
+
+    fn import(&self, session: &SessionSummary, files: &[PathBuf]) -> Result<(), SharedError> {
+        self.with_files(async |client| read::import(client, session, files).await)
+    }
+
+    fn news(&self, known: &HashMap<String, i64>) -> Result<OwnershipNews, SharedError> {
+        let owned: Vec<String> = self.state.owned.lock().keys().cloned().collect();
+        let news = self.ask(async |client| read::news(client, &self.state.owner, &owned, known).await)?;
+        self.state.owned.lock().retain(|id, _| !news.lost.contains(id));
+        Ok(news)
+    }
+
+    fn stop_retrying(&self) {
+        self.state.is_stopping.store(true, Ordering::Release);
+    }
+
+    fn wait_until_idle(&self) {
+        let begun = Instant::now();
+        while !self.state.queue.lock().is_empty() && begun.elapsed() < STOP_LIMIT {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}

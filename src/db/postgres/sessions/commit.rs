@@ -1,0 +1,238 @@
+//! Transactions with the changes of many sessions.
+//!
+//! All statements are sent at once, so a transaction takes one round trip. The first locks the rows of the sessions
+//! that this server owns in the epoch that it knows: until the end nobody can take them over. The others write for
+//! these sessions only.
+
+use std::collections::{BTreeMap, HashSet};
+
+use bytes::Bytes;
+use futures_util::future::join;
+use tokio_postgres::Statement;
+use tokio_postgres::types::ToSql;
+
+use crate::db::postgres::STATEMENT_TIMEOUT;
+use crate::db::postgres::client::PgClient;
+use crate::db::postgres::connect::{Connector, full_text};
+use crate::storage::shared::{FileChange, SessionChanges};
+
+/// Bytes up to which writes that follow one another are made one row.
+const MAX_ROW: usize = 64 << 10;
+
+const BEGIN: &str = "INSERT INTO drawhall_sessions (id, owner, epoch, alias, protocol) \
+     SELECT u.id, $4, 1, u.alias, u.protocol \
+     FROM UNNEST($1::text[], $2::text[], $3::text[]) AS u(id, alias, protocol) ON CONFLICT DO NOTHING";
+const LOCK: &str = "SELECT id FROM drawhall_sessions WHERE owner = $3 AND (id, epoch) IN \
+     (SELECT u.id, u.epoch FROM UNNEST($1::text[], $2::int8[]) AS u(id, epoch)) ORDER BY id FOR SHARE";
+const REMOVE: &str = "DELETE FROM drawhall_session_data d USING drawhall_sessions s, \
+     UNNEST($1::text[], $2::text[], $3::int8[]) AS u(session, file, epoch) \
+     WHERE s.id = u.session AND s.epoch = u.epoch AND s.owner = $4 AND d.session = u.session AND d.file = u.file";
+const WRITE: &str = "INSERT INTO drawhall_session_data (session, file, start, epoch, bytes) \
+     SELECT u.session, u.file, u.start, u.epoch, u.bytes \
+     FROM UNNEST($1::text[], $2::text[], $3::int8[], $4::int8[], $5::bytea[]) \
+     AS u(session, file, start, epoch, bytes) \
+     JOIN drawhall_sessions s ON s.id = u.session AND s.epoch = u.epoch AND s.owner = $6 \
+     ON CONFLICT (session, file, start) DO UPDATE SET epoch = EXCLUDED.epoch, bytes = EXCLUDED.bytes";
+const END: &str = "WITH ended AS (DELETE FROM drawhall_sessions s USING \
+     UNNEST($1::text[], $2::int8[]) AS u(id, epoch) \
+     WHERE s.id = u.id AND s.epoch = u.epoch AND s.owner = $3 RETURNING s.id) \
+     DELETE FROM drawhall_session_data d USING ended WHERE d.session = ended.id";
+const TOUCH: &str = "UPDATE drawhall_sessions SET changed = now() \
+     WHERE id = ANY($1) AND owner = $2 AND changed < now() - INTERVAL '30 seconds'";
+
+type Param<'a> = &'a (dyn ToSql + Sync);
+
+/// What a transaction does, statement by statement.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Effect<'a> {
+    begun: (Vec<&'a str>, Vec<&'a str>, Vec<&'a str>),
+    locked: (Vec<&'a str>, Vec<i64>),
+    removed: (Vec<&'a str>, Vec<&'a str>, Vec<i64>),
+    written: (Vec<&'a str>, Vec<&'a str>, Vec<i64>, Vec<i64>, Vec<Bytes>),
+    ended: (Vec<&'a str>, Vec<i64>),
+}
+
+/// What is left of the changes of one file.
+#[derive(Default)]
+struct FileEffect {
+    is_replaced: bool,
+    writes: Vec<(u64, Bytes)>,
+}
+
+impl FileEffect {
+    fn replace(&mut self, content: Option<Bytes>) {
+        self.is_replaced = true;
+        self.writes = content.map(|bytes| (0, bytes)).into_iter().collect();
+    }
+
+    fn write(&mut self, at: u64, bytes: &Bytes) {
+        if let Some((start, last)) = self.writes.last_mut()
+            && *start + last.len() as u64 == at
+            && last.len() + bytes.len() <= MAX_ROW
+        {
+            *last = [&last[..], bytes].concat().into();
+        } else {
+            self.writes.push((at, bytes.clone()));
+        }
+    }
+}
+
+impl<'a> Effect<'a> {
+    pub(super) fn of(transaction: &'a [SessionChanges]) -> Effect<'a> {
+        let mut effect = Effect::default();
+        for SessionChanges { session, epoch, changes } in transaction {
+            let (session, epoch) = (session.as_str(), *epoch);
+            effect.locked.0.push(session);
+            effect.locked.1.push(epoch);
+            let mut files: BTreeMap<&str, FileEffect> = BTreeMap::new();
+            for change in changes {
+                match change {
+                    FileChange::Begin { alias, protocol } => {
+                        effect.begun.0.push(session);
+                        effect.begun.1.push(alias);
+                        effect.begun.2.push(protocol);
+                    }
+                    FileChange::Write { file, at, bytes } => files.entry(file).or_default().write(*at, bytes),
+                    FileChange::Put { file, bytes } => {
+                        files.entry(file).or_default().replace(Some(bytes.clone()));
+                    }
+                    FileChange::Remove { file } => files.entry(file).or_default().replace(None),
+                    FileChange::End => {
+                        effect.ended.0.push(session);
+                        effect.ended.1.push(epoch);
+                    }
+                    // The queue has read what is to be copied.
+                    FileChange::Copy { .. } => {}
+                }
+            }
+            for (file, FileEffect { is_replaced, writes }) in files {
+                if is_replaced {
+                    effect.removed.0.push(session);
+                    effect.removed.1.push(file);
+                    effect.removed.2.push(epoch);
+                }
+                for (at, bytes) in writes {
+                    effect.written.0.push(session);
+                    effect.written.1.push(file);
+                    effect.written.2.push(at.cast_signed());
+                    effect.written.3.push(epoch);
+                    effect.written.4.push(bytes);
+                }
+            }
+        }
+        effect
+    }
+}
+
+/// A connection that commits.
+pub(super) struct Committer {
+    client: PgClient,
+    begin: Statement,
+    lock: Statement,
+    remove: Statement,
+    write: Statement,
+    end: Statement,
+    touch: Statement,
+}
+
+impl Committer {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the server does not answer, or refuses.
+    pub(super) async fn connect(connector: &Connector) -> Result<Committer, String> {
+        let client = PgClient::connect(connector, STATEMENT_TIMEOUT).await?;
+        let prepare = async |sql| client.client.prepare(sql).await.map_err(|error| full_text(&error));
+        let (begin, lock, remove) = (prepare(BEGIN).await?, prepare(LOCK).await?, prepare(REMOVE).await?);
+        let (write, end, touch) = (prepare(WRITE).await?, prepare(END).await?, prepare(TOUCH).await?);
+        Ok(Committer { client, begin, lock, remove, write, end, touch })
+    }
+
+    /// Commits a transaction. Returns the sessions that this server does not own in the epoch that it knows: nothing of
+    /// them was written.
+    ///
+    /// # Errors
+    /// When it is not known to be committed.
+    pub(super) async fn commit(
+        &self,
+        owner: &str,
+        transaction: &[SessionChanges],
+    ) -> Result<HashSet<String>, String> {
+        self.client.was_warned();
+        let effect = Effect::of(transaction);
+        let Effect { begun, locked, removed, written, ended } = &effect;
+        let client = &self.client.client;
+        let bytes: Vec<&[u8]> = written.4.iter().map(|bytes| &bytes[..]).collect();
+        let begin_values: [Param<'_>; 4] = [&begun.0, &begun.1, &begun.2, &owner];
+        let lock_values: [Param<'_>; 3] = [&locked.0, &locked.1, &owner];
+        let remove_values: [Param<'_>; 4] = [&removed.0, &removed.1, &removed.2, &owner];
+        let write_values: [Param<'_>; 6] = [&written.0, &written.1, &written.2, &written.3, &bytes, &owner];
+        let end_values: [Param<'_>; 3] = [&ended.0, &ended.1, &owner];
+        let touch_values: [Param<'_>; 2] = [&locked.0, &owner];
+        let begin = self.if_any(&self.begin, &begun.0, &begin_values);
+        let lock = client.query(&self.lock, &lock_values);
+        let remove = self.if_any(&self.remove, &removed.0, &remove_values);
+        let write = self.if_any(&self.write, &written.0, &write_values);
+        let end = self.if_any(&self.end, &ended.0, &end_values);
+        let touch = self.if_any(&self.touch, &locked.0, &touch_values);
+        // The futures are polled in this order, and each sends its statement when it is polled first.
+        let statements = join(join(client.batch_execute("BEGIN"), begin), lock);
+        let last = join(join(end, touch), client.batch_execute("COMMIT"));
+        let statements = join(join(statements, join(remove, write)), last);
+        let ((((began, begun), locked), (removed, written)), ((ended, touched), committed)) = statements.await;
+        for done in [began, begun, removed, written, ended, touched, committed] {
+            done.map_err(|error| full_text(&error))?;
+        }
+        let held = locked.map_err(|error| full_text(&error))?;
+        if self.client.was_warned() {
+            return Err("the commit is not known to be on the standby".into());
+        }
+        let held: HashSet<&str> = held.iter().map(|row| row.get(0)).collect();
+        let lost = transaction.iter().map(|changes| &changes.session);
+        Ok(lost.filter(|session| !held.contains(session.as_str())).cloned().collect())
+    }
+
+    /// Runs a statement if there is something to do.
+    async fn if_any(
+        &self,
+        statement: &Statement,
+        rows: &[&str],
+        values: &[Param<'_>],
+    ) -> Result<(), tokio_postgres::Error> {
+        if !rows.is_empty() {
+            self.client.client.execute(statement, values).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_writes_what_is_left_of_the_changes() {
+        let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let write = |file: &str, at, text| FileChange::Write { file: file.into(), at, bytes: bytes(text) };
+        let changes = vec![
+            FileChange::Begin { alias: "al".into(), protocol: "p".into() },
+            write("j", 4, "gone"),
+            FileChange::Put { file: "j".into(), bytes: bytes("new") },
+            write("j", 3, "er"),
+            write("h", 10, "ab"),
+            write("h", 12, "cd"),
+            write("h", 20, "ef"),
+            FileChange::Remove { file: "old".into() },
+            FileChange::End,
+        ];
+        let transaction = [SessionChanges { session: "s".into(), epoch: 7, changes }];
+        let effect = Effect::of(&transaction);
+        assert_eq!(effect.begun, (vec!["s"], vec!["al"], vec!["p"]));
+        assert_eq!(effect.locked, (vec!["s"], vec![7]));
+        assert_eq!(effect.removed, (vec!["s", "s"], vec!["j", "old"], vec![7, 7]));
+        assert_eq!(effect.written.1, ["h", "h", "j"]);
+        assert_eq!(effect.written.2, [10, 20, 0]);
+        assert_eq!(effect.written.4, [bytes("abcd"), bytes("ef"), bytes("newer")]);
+        assert_eq!(effect.ended, (vec!["s"], vec![7]));
+    }
+}

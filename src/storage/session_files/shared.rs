@@ -1,0 +1,68 @@
+//! What has changed in the files of a session that other servers share, until it is committed.
+
+use std::sync::Arc;
+
+use super::SessionFiles;
+use crate::storage::file_names;
+use crate::storage::history_file::HistoryFile;
+use crate::storage::shared::FileChange;
+
+/// Changes that are not committed yet.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Epoch in which this server owns the session.
+    epoch: i64,
+    changes: Vec<FileChange>,
+}
+
+impl SessionFiles {
+    /// From now on the changes of a session that exists are noted.
+    pub fn share_existing(&mut self, epoch: i64) {
+        self.shared = Some(Shared { epoch, changes: Vec::new() });
+    }
+
+    /// The same for a new session, which is in its first epoch.
+    pub fn share_new(&mut self, alias: &str) {
+        let begin = FileChange::Begin { alias: alias.to_owned(), protocol: self.protocol.to_string() };
+        self.shared = Some(Shared { epoch: 1, changes: vec![begin] });
+    }
+
+    /// Whether other servers share it.
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// The changes that are to be committed, with the epoch. Nothing is taken before the files exist.
+    pub fn take_changes(&mut self) -> Option<(i64, Vec<FileChange>)> {
+        let exists = self.exists();
+        let shared = self.shared.as_mut().filter(|shared| exists && !shared.changes.is_empty())?;
+        Some((shared.epoch, std::mem::take(&mut shared.changes)))
+    }
+
+    /// Epoch of a session that others share, and whose files exist.
+    pub fn shared_epoch(&self) -> Option<i64> {
+        self.shared.as_ref().filter(|_| self.exists()).map(|shared| shared.epoch)
+    }
+
+    /// Notes a change, if other servers share the session.
+    pub(super) fn share(&mut self, change: impl FnOnce() -> FileChange) {
+        if let Some(shared) = &mut self.shared {
+            shared.changes.push(change());
+        }
+    }
+
+    /// Notes that a file was removed, and its time marks with it.
+    pub(super) fn share_removal(&mut self, name: &str) {
+        self.share(|| FileChange::Remove { file: name.to_owned() });
+        if let Some(file) = file_names::marks(name) {
+            self.share(|| FileChange::Remove { file });
+        }
+    }
+
+    /// Notes a new history file, which has no name that was used before; `end` is where it ends on the axis of the history.
+    pub(super) fn share_history(&mut self, name: &str, file: &Arc<HistoryFile>, end: i64) {
+        let (source, len) = (file.sync.clone(), file.offset_of(end));
+        self.share(|| FileChange::Remove { file: name.to_owned() });
+        self.share(|| FileChange::Copy { file: name.to_owned(), at: 0, len, source });
+    }
+}
