@@ -1,0 +1,236 @@
+//! Sessions that several servers share (`--cluster-sessions`): another server goes on with them.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::child::{run_child, spawn_child};
+use common::client::system_id;
+use common::postgres::PostgresDatabase;
+use common::{Client, TestServer, eventually};
+use drawhall::app::{ServeOptions, start};
+use drawhall::config::RuleSource;
+use serde_json::{Value, json};
+
+/// A type of message that the server does not look into.
+const STROKE: u8 = 140;
+/// Names the database and the directory for the test `child`.
+const CHILD: &str = "DRAWHALL_TEST_SHARED";
+
+fn options(database: &str, sessions: &Path) -> ServeOptions {
+    let source = RuleSource { cluster: Some(database.parse().unwrap()), ..RuleSource::default() };
+    let cluster_listen = Some("127.0.0.1:0".parse().unwrap());
+    let sessions = Some(sessions.to_owned());
+    ServeOptions { source, cluster_listen, cluster_sessions: true, sessions, ..ServeOptions::default() }
+}
+
+struct Node {
+    server: TestServer,
+    _directory: tempfile::TempDir,
+}
+
+fn node(database: &PostgresDatabase) -> Node {
+    let directory = tempfile::tempdir().unwrap();
+    let server = TestServer::start_with("", options(&database.url(), directory.path()));
+    Node { server, _directory: directory }
+}
+
+fn lists(server: &TestServer, session: &str) -> bool {
+    server.connect().ident_for_list("looker").iter().any(|s| s["id"] == session)
+}
+
+fn draw(client: &mut Client, stroke: &[u8]) {
+    client.send(STROKE, 1, stroke);
+    client.until(|m| m.kind == STROKE && m.payload == stroke);
+}
+
+fn strokes_until(client: &mut Client, last: &[u8]) -> Vec<Vec<u8>> {
+    let mut strokes = Vec::new();
+    while strokes.last().is_none_or(|stroke: &Vec<u8>| stroke != last) {
+        strokes.push(client.until(|m| m.kind == STROKE).payload);
+    }
+    strokes
+}
+
+/// Joins a session that another server may just be taking over.
+fn rejoin(server: &TestServer, name: &str, session: &str, hidx: &str) -> (Client, Value) {
+    let mut joined = None;
+    eventually("the session can be joined", || {
+        let mut client = server.connect();
+        client.ident(name);
+        client.command("join", json!([session]), json!({"s": system_id(name), "hidx": hidx}));
+        let answer = client.reply(|v| v["state"] == "join" || v["type"] == "error");
+        let is_in = answer["state"] == "join";
+        if is_in {
+            joined = Some((client, answer));
+        }
+        is_in
+    });
+    joined.unwrap()
+}
+
+#[test]
+fn another_server_goes_on_with_the_sessions_of_one_that_stops() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let (mut one, other) = (node(&database), node(&database));
+    let mut host = one.server.connect();
+    let session = host.host_running("host");
+    host.command("sessionconf", json!([]), json!({"title": "Shared", "opword": "secret"}));
+    host.reply(|v| v["config"]["title"] == "Shared");
+    draw(&mut host, b"first");
+    draw(&mut host, b"second");
+    let mut guest = one.server.connect();
+    guest.join("guest", &session);
+    let hidx = guest.reply(|v| v["type"] == "caughtup")["hidx"].as_str().unwrap().to_owned();
+    draw(&mut host, b"third");
+    one.server.stop();
+
+    let (mut back, answer) = rejoin(&other.server, "guest", &session, &hidx);
+    assert_eq!(answer["join"]["skip"], true, "{answer}");
+    assert_eq!(strokes_until(&mut back, b"third"), [b"third".to_vec()], "what was missed, and nothing else");
+    let mut newcomer = other.server.connect();
+    newcomer.join("newcomer", &session);
+    let all = [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()];
+    assert_eq!(strokes_until(&mut newcomer, b"third"), all);
+    back.command("gain-op", json!(["secret"]), json!({}));
+    back.reply(|v| v["type"] == "sessionconf" || v["message"].as_str().is_some_and(|m| m.contains("operator")));
+
+    // And the first one, when it comes back.
+    drop((back, newcomer));
+    let mut other = other;
+    other.server.stop();
+    let third = node(&database);
+    let (mut again, _) = rejoin(&third.server, "guest", &session, "");
+    assert_eq!(strokes_until(&mut again, b"third"), all);
+}
+
+/// A server in a process of its own, which can be killed.
+#[test]
+fn child() {
+    let Ok(arguments) = std::env::var(CHILD) else { return };
+    let (database, directory) = arguments.split_once(' ').unwrap();
+    let server = TestServer::start_with("", options(database, Path::new(directory)));
+    run_child(&server.address.to_string());
+}
+
+#[test]
+fn nothing_that_was_shown_is_lost_when_a_server_is_killed() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let other = node(&database);
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let arguments = format!("{} {}", database.url(), directory.path().display());
+    let (mut process, address) = spawn_child(command.env(CHILD, arguments));
+    let mut host = Client::connect(address.unwrap().parse().unwrap());
+    let session = host.host_running("host");
+    eventually("the other server lists the session", || lists(&other.server, &session));
+    let strokes: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; 500]).collect();
+    strokes.iter().for_each(|stroke| host.send(STROKE, 1, stroke));
+    let last = strokes.last().unwrap();
+    host.until(|m| m.kind == STROKE && m.payload == *last);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let (mut back, _) = rejoin(&other.server, "host", &session, "");
+    assert_eq!(strokes_until(&mut back, last), strokes);
+    draw(&mut back, b"on");
+}
+
+#[test]
+fn an_owner_that_was_given_up_shows_nothing_more() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let one = node(&database);
+    let mut host = one.server.connect();
+    let session = host.host_running("host");
+    draw(&mut host, b"before");
+    let mut guest = one.server.connect();
+    guest.join("guest", &session);
+    strokes_until(&mut guest, b"before");
+    // Another server has taken it over while this one was paused.
+    database.execute(
+        "INSERT INTO drawhall_nodes (incarnation, name, address, seen) \
+         VALUES ('Z', 'other', '127.0.0.1:9', now() + INTERVAL '1 hour')",
+    );
+    database.execute("UPDATE drawhall_sessions SET owner = 'Z', epoch = epoch + 1");
+    host.send(STROKE, 1, b"too late");
+    for client in [&mut host, &mut guest] {
+        let next = client.until(|m| m.kind == STROKE || m.kind == 1);
+        assert_eq!(next.kind, 1, "{next}");
+        assert!(String::from_utf8_lossy(&next.payload).contains("Another server"), "{next}");
+    }
+    eventually("it is not listed", || !lists(&one.server, &session));
+    database.execute(
+        "DO $$ BEGIN ASSERT (SELECT COUNT(*) FROM drawhall_session_data WHERE bytes LIKE '%too late%'::bytea) = 0; END $$",
+    );
+}
+
+#[test]
+fn an_owner_without_anything_to_write_learns_that_it_was_given_up() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let one = node(&database);
+    let mut host = one.server.connect();
+    host.host_running("host");
+    draw(&mut host, b"before");
+    database.execute("UPDATE drawhall_sessions SET owner = 'Z', epoch = epoch + 1");
+    assert_eq!(host.until(|m| m.kind == 1).payload[0], 2);
+}
+
+#[test]
+fn nothing_is_shown_before_it_is_committed() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let one = node(&database);
+    let mut host = one.server.connect();
+    let session = host.host_running("host");
+    let mut guest = one.server.connect();
+    guest.join("guest", &session);
+    draw(&mut host, b"before");
+    strokes_until(&mut guest, b"before");
+    database.set_away(true);
+    host.send(STROKE, 1, b"waits");
+    // Connections go on.
+    guest.send(2, 0, &[0]);
+    let next = guest.until(|m| m.kind == STROKE || m.kind == 2);
+    assert_eq!(next.kind, 2, "{next}");
+    database.set_away(false);
+    assert_eq!(strokes_until(&mut guest, b"waits"), [b"waits".to_vec()]);
+}
+
+#[test]
+fn what_has_ended_does_not_come_back() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let (mut one, other) = (node(&database), node(&database));
+    let mut host = one.server.connect();
+    let session = host.host_running("host");
+    eventually("it is listed", || lists(&other.server, &session));
+    drop(host);
+    eventually("it has ended", || !lists(&other.server, &session));
+    one.server.stop();
+    let gone = "DO $$ BEGIN ASSERT (SELECT COUNT(*) FROM drawhall_sessions) = 0 \
+                AND (SELECT COUNT(*) FROM drawhall_session_data) = 0; END $$";
+    database.execute(gone);
+}
+
+#[test]
+fn resets_are_taken_over() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let (mut one, other) = (node(&database), node(&database));
+    let mut host = one.server.connect();
+    let session = host.host_running("host");
+    draw(&mut host, b"old");
+    host.command("reset-session", json!([]), json!({}));
+    host.reply(|v| v["state"] == "init" || v["type"] == "reset");
+    host.send(STROKE, 1, &[5; 40_000]);
+    host.command("init-complete", json!([]), json!({}));
+    draw(&mut host, b"new");
+    one.server.stop();
+    let (mut back, _) = rejoin(&other.server, "host", &session, "");
+    assert_eq!(strokes_until(&mut back, b"new"), [vec![5; 40_000], b"new".to_vec()]);
+}
+
+#[actix_rt::test]
+async fn sessions_are_shared_by_servers_with_links_and_a_directory() {
+    let none = ServeOptions { cluster_sessions: true, ..ServeOptions::default() };
+    let error = start(&none).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(error, "--cluster-sessions: it needs --cluster and --cluster-listen");
+}
