@@ -15,6 +15,13 @@ CREATE TABLE drawhall_sessions (
 CREATE UNIQUE INDEX drawhall_sessions_alias ON drawhall_sessions (alias) WHERE alias <> '';
 CREATE INDEX drawhall_sessions_owner ON drawhall_sessions (owner);
 
+-- Counts the connections over which a server commits. What arrives late over an earlier one is refused.
+CREATE TABLE drawhall_committers (
+    owner text COLLATE "C" primary key not null,
+    connection bigint not null,
+    connected timestamptz not null default now()
+);
+
 -- Files have the names and contents that they have in a session directory.
 CREATE TABLE drawhall_session_data (
     session text COLLATE "C" not null,

@@ -139,7 +139,7 @@ async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
         };
         let attempt = async {
             if committer.is_none() {
-                committer = Some(Committer::connect(&connector).await?);
+                committer = Some(Committer::connect(&connector, &state.owner).await?);
             }
             let Some(committer) = &committer else { return Err(NO_ANSWER.to_owned()) };
             committer.commit(&state.owner, &transaction).await

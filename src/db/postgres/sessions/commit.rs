@@ -19,6 +19,16 @@ use crate::storage::shared::{FileChange, SessionChanges};
 /// Bytes up to which writes that follow one another are made one row.
 const MAX_ROW: usize = 64 << 10;
 
+/// Waits until what earlier connections of this server have under way is done, and has the rest refused.
+const CONNECT: &str = "INSERT INTO drawhall_committers AS c (owner, connection) VALUES ($1, 1) \
+     ON CONFLICT (owner) DO UPDATE SET connection = c.connection + 1, connected = now() RETURNING connection";
+/// Rows of servers that are long gone.
+const FORGET: &str = "DELETE FROM drawhall_committers WHERE connected < now() - INTERVAL '1 day' \
+     AND owner <> $1 AND owner NOT IN (SELECT incarnation FROM drawhall_nodes) \
+     AND owner NOT IN (SELECT owner FROM drawhall_sessions)";
+/// Fails, and all statements behind it, unless this is the last connection of the server.
+const CHECK: &str = "WITH last AS (SELECT 1 FROM drawhall_committers WHERE owner = $1 AND connection = $2 FOR SHARE) \
+     SELECT 1 / COUNT(*) FROM last";
 const BEGIN: &str = "INSERT INTO drawhall_sessions (id, owner, epoch, alias, protocol) \
      SELECT u.id, $4, 1, u.alias, u.protocol \
      FROM UNNEST($1::text[], $2::text[], $3::text[]) AS u(id, alias, protocol) ON CONFLICT DO NOTHING";
@@ -127,6 +137,9 @@ impl<'a> Effect<'a> {
 /// A connection that commits.
 pub(super) struct Committer {
     client: PgClient,
+    /// Number of the connection.
+    connection: i64,
+    check: Statement,
     begin: Statement,
     lock: Statement,
     remove: Statement,
@@ -140,12 +153,16 @@ impl Committer {
     ///
     /// # Errors
     /// When the server does not answer, or refuses.
-    pub(super) async fn connect(connector: &Connector) -> Result<Committer, String> {
+    pub(super) async fn connect(connector: &Connector, owner: &str) -> Result<Committer, String> {
         let client = PgClient::connect(connector, STATEMENT_TIMEOUT).await?;
+        let failed = |error: tokio_postgres::Error| full_text(&error);
+        let connection = client.client.query_one(CONNECT, &[&owner]).await.map_err(failed)?.get(0);
+        client.client.execute(FORGET, &[&owner]).await.map_err(failed)?;
         let prepare = async |sql| client.client.prepare(sql).await.map_err(|error| full_text(&error));
         let (begin, lock, remove) = (prepare(BEGIN).await?, prepare(LOCK).await?, prepare(REMOVE).await?);
         let (write, end, touch) = (prepare(WRITE).await?, prepare(END).await?, prepare(TOUCH).await?);
-        Ok(Committer { client, begin, lock, remove, write, end, touch })
+        let check = prepare(CHECK).await?;
+        Ok(Committer { client, connection, check, begin, lock, remove, write, end, touch })
     }
 
     /// Commits a transaction. Returns the sessions that this server does not own in the epoch that it knows: nothing of
@@ -176,10 +193,14 @@ impl Committer {
         let end = self.if_any(&self.end, &ended.0, &end_values);
         let touch = self.if_any(&self.touch, &locked.0, &touch_values);
         // The futures are polled in this order, and each sends its statement when it is polled first.
-        let statements = join(join(client.batch_execute("BEGIN"), begin), lock);
+        let check_values: [Param<'_>; 2] = [&owner, &self.connection];
+        let check = client.execute(&self.check, &check_values);
+        let first = join(client.batch_execute("BEGIN"), check);
+        let statements = join(join(first, begin), lock);
         let last = join(join(end, touch), client.batch_execute("COMMIT"));
         let statements = join(join(statements, join(remove, write)), last);
-        let ((((began, begun), locked), (removed, written)), ((ended, touched), committed)) = statements.await;
+        let (((((began, checked), begun), locked), (removed, written)), ((ended, touched), committed)) = statements.await;
+        checked.map_err(|error| full_text(&error))?;
         for done in [began, begun, removed, written, ended, touched, committed] {
             done.map_err(|error| full_text(&error))?;
         }
