@@ -95,7 +95,9 @@ fn another_server_goes_on_with_the_sessions_of_one_that_stops() {
     let all = [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()];
     assert_eq!(strokes_until(&mut newcomer, b"third"), all);
     back.command("gain-op", json!(["secret"]), json!({}));
-    back.reply(|v| v["type"] == "sessionconf" || v["message"].as_str().is_some_and(|m| m.contains("operator")));
+    back.reply(|v| {
+        v["type"] == "sessionconf" || v["message"].as_str().is_some_and(|m| m.contains("operator"))
+    });
 
     // And the first one, when it comes back.
     drop((back, newcomer));

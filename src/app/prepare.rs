@@ -243,7 +243,8 @@ fn open_shared(
     if !options.cluster_sessions {
         return Ok(Vec::new());
     }
-    let (Some(url), Some(database), Some(cluster)) = (&options.source.cluster, database, &parts.cluster) else {
+    let (Some(url), Some(database), Some(cluster)) = (&options.source.cluster, database, &parts.cluster)
+    else {
         return Err(StartError::NeedsLinks);
     };
     if parts.session_dir.is_none() {

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{ClusterUrl, Database, DbError};
-use crate::storage::shared::SharedSessions;
 #[cfg(feature = "cluster")]
 use super::{
     Location,
@@ -12,6 +11,7 @@ use super::{
     sql::{Engine as _, Pair, Sql as _},
     sqlite::Sqlite,
 };
+use crate::storage::shared::SharedSessions;
 
 #[cfg(feature = "cluster")]
 mod import;

@@ -108,7 +108,9 @@ impl Server {
         for session in found {
             match self.directory.find(&session.id) {
                 // Its server is gone.
-                Some(SessionEntry { residency: Residency::Remote { .. }, .. }) => self.remote_ended(&session.id),
+                Some(SessionEntry { residency: Residency::Remote { .. }, .. }) => {
+                    self.remote_ended(&session.id)
+                }
                 Some(entry) if entry.is_unowned() => self.session_ended(&session.id),
                 Some(_) => continue,
                 None => {}

@@ -33,7 +33,11 @@ impl Session {
         async move {
             let (mut store, result) = written.await?;
             let outcome = match (shared, store.take_changes()) {
-                (Some(shared), Some((epoch, changes))) => shared.commit(&id, epoch, changes).await,
+                (Some(shared), Some((epoch, changes))) => {
+                    let committing = shared.commit(&id, epoch, changes);
+                    // So that it is seen that tests notice it.
+                    if cfg!(feature = "sabotage-early") { CommitOutcome::Committed } else { committing.await }
+                }
                 _ => CommitOutcome::Committed,
             };
             Some(Written { store, result, outcome })
@@ -72,7 +76,9 @@ impl Session {
             return;
         }
         let (why, message) = match outcome {
-            CommitOutcome::Lost => ("another server has taken it over", "Another server goes on with this session"),
+            CommitOutcome::Lost => {
+                ("another server has taken it over", "Another server goes on with this session")
+            }
             _ => ("it cannot be stored", "The server cannot store this session any more"),
         };
         tracing::warn!("session {}: it ends here: {why}", self.machine.id());
@@ -83,7 +89,8 @@ impl Session {
         let mut conns: Vec<ConnId> = self.members.keys().copied().filter(|conn| !waits(conn)).collect();
         conns.sort_unstable();
         let reason = DisconnectReason::Shutdown;
-        let op = |conn| (conn, ClientOp::Disconnect { reason, message: format!("{message}, please reconnect") });
+        let op =
+            |conn| (conn, ClientOp::Disconnect { reason, message: format!("{message}, please reconnect") });
         self.deliver(conns.into_iter().map(op).collect());
         self.ended = true;
         self.ending = None;

@@ -99,8 +99,9 @@ impl PgSessions {
                 None => PgClient::connect(&self.connector, STATEMENT_TIMEOUT).await?,
             };
             let answer = tokio::time::timeout(STATEMENT_TIMEOUT, question(&client)).await;
-            let answer =
-                answer.map_err(|_| NO_ANSWER.to_owned())?.map_err(|error| super::connect::full_text(&error))?;
+            let answer = answer
+                .map_err(|_| NO_ANSWER.to_owned())?
+                .map_err(|error| super::connect::full_text(&error))?;
             *reader = Some(client);
             Ok(answer)
         });
@@ -113,7 +114,8 @@ impl PgSessions {
         work: impl AsyncFnOnce(&PgClient) -> Result<T, SharedError>,
     ) -> Result<T, SharedError> {
         block_on(&self.background, async {
-            let client = PgClient::connect(&self.connector, FILES_TIMEOUT).await.map_err(SharedError::Database)?;
+            let client =
+                PgClient::connect(&self.connector, FILES_TIMEOUT).await.map_err(SharedError::Database)?;
             let done = tokio::time::timeout(FILES_TIMEOUT, work(&client)).await;
             done.map_err(|_| SharedError::Database(NO_ANSWER.into()))?
         })
@@ -131,7 +133,7 @@ async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
     let mut committer: Option<Committer> = None;
     let mut failures = 0_u32;
     loop {
-        let (transaction, unreadable) = state.queue.lock().next();
+        let (transaction, unreadable) = state.queue.lock().next_transaction();
         tell(unreadable.into_iter().map(|waiting| (waiting, CommitOutcome::GivenUp)));
         let Some(transaction) = transaction else {
             state.wake.notified().await;

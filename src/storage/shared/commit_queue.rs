@@ -82,7 +82,14 @@ impl<T> CommitQueue<T> {
     /// Adds changes of a session; `answer` is returned with their outcome.
     pub fn push(&mut self, session: String, epoch: i64, changes: Vec<FileChange>, answer: T) {
         let changes = changes.into();
-        self.requests.push_back(Request { session, epoch, changes, is_in_flight: false, is_unreadable: false, answer });
+        self.requests.push_back(Request {
+            session,
+            epoch,
+            changes,
+            is_in_flight: false,
+            is_unreadable: false,
+            answer,
+        });
     }
 
     /// Number of requests whose outcome is unknown.
@@ -104,7 +111,7 @@ impl<T> CommitQueue<T> {
 
     /// The transaction to try now: the one whose outcome is unknown, or a new one; `None` if there is nothing to commit.
     /// Also who is told that its changes are given up, because they cannot be read from the disk.
-    pub fn next(&mut self) -> (Option<Transaction>, Vec<T>) {
+    pub fn next_transaction(&mut self) -> (Option<Transaction>, Vec<T>) {
         if self.in_flight.is_some() {
             return (self.in_flight.clone(), Vec::new());
         }

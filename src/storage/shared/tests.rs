@@ -84,7 +84,8 @@ impl Database {
     }
 
     fn check(&self) -> Result<(), String> {
-        let stored: BTreeSet<u32> = messages(&self.content(&file_name(self.generation()?))?).into_iter().collect();
+        let stored: BTreeSet<u32> =
+            messages(&self.content(&file_name(self.generation()?))?).into_iter().collect();
         match self.shown.iter().find(|message| !stored.contains(message) && !self.dropped.contains(message)) {
             None => Ok(()),
             Some(lost) => Err(format!("message {lost} was shown and is not stored")),
@@ -112,7 +113,10 @@ impl Database {
             for change in &session.changes {
                 match change {
                     FileChange::Write { file, at, bytes } => {
-                        self.files.entry(file.clone()).or_default().insert(*at, (session.epoch, bytes.clone()));
+                        self.files
+                            .entry(file.clone())
+                            .or_default()
+                            .insert(*at, (session.epoch, bytes.clone()));
                     }
                     FileChange::Put { file, bytes } => {
                         self.files.insert(file.clone(), Rows::from([(0, (session.epoch, bytes.clone()))]));
@@ -176,7 +180,15 @@ impl Schedule {
         let mut servers: [Server; SERVERS] = Default::default();
         servers[0] = Server { epoch: Some(1), generation: 1, journal: vec![1], ..Server::default() };
         let dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        Schedule { dice, sabotage, database, servers, network: Vec::new(), next_message: 1, next_generation: 2 }
+        Schedule {
+            dice,
+            sabotage,
+            database,
+            servers,
+            network: Vec::new(),
+            next_message: 1,
+            next_generation: 2,
+        }
     }
 
     fn run(mut self) -> Result<(), String> {
@@ -265,7 +277,7 @@ impl Schedule {
             self.database.connections[at] += 1;
             server.connection = self.database.connections[at];
         }
-        let (transaction, unreadable) = server.queue.next();
+        let (transaction, unreadable) = server.queue.next_transaction();
         assert!(unreadable.is_empty());
         if let Some(transaction) = transaction {
             server.is_sent = true;
@@ -301,7 +313,8 @@ impl Schedule {
                 match answer {
                     None => server.connection = 0,
                     Some(is_owner) => {
-                        let lost: HashSet<String> = (!is_owner).then(|| SESSION.to_owned()).into_iter().collect();
+                        let lost: HashSet<String> =
+                            (!is_owner).then(|| SESSION.to_owned()).into_iter().collect();
                         for (shown, outcome) in server.queue.committed(&lost) {
                             if outcome == CommitOutcome::Committed {
                                 self.database.shown.extend(shown);
@@ -404,10 +417,10 @@ fn changes_of_a_session_keep_their_order_and_large_ones_go_in_parts() {
     queue.push("short".into(), 1, vec![copy(content.len() as u64 + 1)], 4);
     let (mut told, mut written, mut journals) = (Vec::new(), Vec::new(), 0);
     loop {
-        let (transaction, given_up) = queue.next();
+        let (transaction, given_up) = queue.next_transaction();
         told.extend(given_up.into_iter().map(|number| (number, CommitOutcome::GivenUp)));
         let Some(transaction) = transaction else { break };
-        let again = queue.next().0.unwrap();
+        let again = queue.next_transaction().0.unwrap();
         assert!(std::sync::Arc::ptr_eq(&transaction, &again), "the same until its outcome is known");
         for change in transaction.iter().filter(|s| s.session == "large").flat_map(|s| &s.changes) {
             match change {
@@ -434,7 +447,7 @@ fn who_waits_is_told_when_the_server_stops() {
     let mut queue = CommitQueue::default();
     queue.push("a".into(), 1, vec![FileChange::End], 1);
     queue.push("b".into(), 1, vec![FileChange::End], 2);
-    assert!(queue.next().0.is_some());
+    assert!(queue.next_transaction().0.is_some());
     assert_eq!((queue.give_up(), queue.len()), (vec![1, 2], 0));
-    assert!(queue.next().0.is_none());
+    assert!(queue.next_transaction().0.is_none());
 }

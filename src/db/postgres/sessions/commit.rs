@@ -29,24 +29,49 @@ const FORGET: &str = "DELETE FROM drawhall_committers WHERE connected < now() - 
 /// Fails, and all statements behind it, unless this is the last connection of the server.
 const CHECK: &str = "WITH last AS (SELECT 1 FROM drawhall_committers WHERE owner = $1 AND connection = $2 FOR SHARE) \
      SELECT 1 / COUNT(*) FROM last";
+
+/// Whether the row `s` is that of the session `u`, which this server (parameter `$n`) owns in the epoch that it knows.
+#[cfg(not(feature = "sabotage-fence"))]
+macro_rules! owned {
+    ($n:literal) => {
+        concat!("s.id = u.session AND s.epoch = u.epoch AND s.owner = $", $n)
+    };
+}
+#[cfg(feature = "sabotage-fence")]
+macro_rules! owned {
+    ($n:literal) => {
+        concat!("s.id = u.session AND u.epoch > 0 AND $", $n, "::text <> ''")
+    };
+}
+
 const BEGIN: &str = "INSERT INTO drawhall_sessions (id, owner, epoch, alias, protocol) \
      SELECT u.id, $4, 1, u.alias, u.protocol \
      FROM UNNEST($1::text[], $2::text[], $3::text[]) AS u(id, alias, protocol) ON CONFLICT DO NOTHING";
-const LOCK: &str = "SELECT id FROM drawhall_sessions WHERE owner = $3 AND (id, epoch) IN \
-     (SELECT u.id, u.epoch FROM UNNEST($1::text[], $2::int8[]) AS u(id, epoch)) ORDER BY id FOR SHARE";
-const REMOVE: &str = "DELETE FROM drawhall_session_data d USING drawhall_sessions s, \
+const LOCK: &str = concat!(
+    "SELECT s.id FROM drawhall_sessions s, UNNEST($1::text[], $2::int8[]) AS u(session, epoch) WHERE ",
+    owned!(3),
+    " ORDER BY s.id FOR SHARE OF s"
+);
+const REMOVE: &str = concat!(
+    "DELETE FROM drawhall_session_data d USING drawhall_sessions s, \
      UNNEST($1::text[], $2::text[], $3::int8[]) AS u(session, file, epoch) \
-     WHERE s.id = u.session AND s.epoch = u.epoch AND s.owner = $4 AND d.session = u.session AND d.file = u.file";
-const WRITE: &str = "INSERT INTO drawhall_session_data (session, file, start, epoch, bytes) \
+     WHERE d.session = u.session AND d.file = u.file AND ",
+    owned!(4)
+);
+const WRITE: &str = concat!(
+    "INSERT INTO drawhall_session_data (session, file, start, epoch, bytes) \
      SELECT u.session, u.file, u.start, u.epoch, u.bytes \
      FROM UNNEST($1::text[], $2::text[], $3::int8[], $4::int8[], $5::bytea[]) \
-     AS u(session, file, start, epoch, bytes) \
-     JOIN drawhall_sessions s ON s.id = u.session AND s.epoch = u.epoch AND s.owner = $6 \
-     ON CONFLICT (session, file, start) DO UPDATE SET epoch = EXCLUDED.epoch, bytes = EXCLUDED.bytes";
-const END: &str = "WITH ended AS (DELETE FROM drawhall_sessions s USING \
-     UNNEST($1::text[], $2::int8[]) AS u(id, epoch) \
-     WHERE s.id = u.id AND s.epoch = u.epoch AND s.owner = $3 RETURNING s.id) \
-     DELETE FROM drawhall_session_data d USING ended WHERE d.session = ended.id";
+     AS u(session, file, start, epoch, bytes) JOIN drawhall_sessions s ON ",
+    owned!(6),
+    " ON CONFLICT (session, file, start) DO UPDATE SET epoch = EXCLUDED.epoch, bytes = EXCLUDED.bytes"
+);
+const END: &str = concat!(
+    "WITH ended AS (DELETE FROM drawhall_sessions s \
+     USING UNNEST($1::text[], $2::int8[]) AS u(session, epoch) WHERE ",
+    owned!(3),
+    " RETURNING s.id) DELETE FROM drawhall_session_data d USING ended WHERE d.session = ended.id"
+);
 const TOUCH: &str = "UPDATE drawhall_sessions SET changed = now() \
      WHERE id = ANY($1) AND owner = $2 AND changed < now() - INTERVAL '30 seconds'";
 
@@ -55,11 +80,25 @@ type Param<'a> = &'a (dyn ToSql + Sync);
 /// What a transaction does, statement by statement.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Effect<'a> {
+    /// Sessions, their aliases and protocols.
     begun: (Vec<&'a str>, Vec<&'a str>, Vec<&'a str>),
+    /// All sessions, with epochs.
     locked: (Vec<&'a str>, Vec<i64>),
+    /// Sessions, files, and the sessions' epochs.
     removed: (Vec<&'a str>, Vec<&'a str>, Vec<i64>),
-    written: (Vec<&'a str>, Vec<&'a str>, Vec<i64>, Vec<i64>, Vec<Bytes>),
+    written: Rows<'a>,
+    /// Sessions, with epochs.
     ended: (Vec<&'a str>, Vec<i64>),
+}
+
+/// Rows of `drawhall_session_data`, column by column.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Rows<'a> {
+    sessions: Vec<&'a str>,
+    files: Vec<&'a str>,
+    starts: Vec<i64>,
+    epochs: Vec<i64>,
+    contents: Vec<Bytes>,
 }
 
 /// What is left of the changes of one file.
@@ -122,11 +161,11 @@ impl<'a> Effect<'a> {
                     effect.removed.2.push(epoch);
                 }
                 for (at, bytes) in writes {
-                    effect.written.0.push(session);
-                    effect.written.1.push(file);
-                    effect.written.2.push(at.cast_signed());
-                    effect.written.3.push(epoch);
-                    effect.written.4.push(bytes);
+                    effect.written.sessions.push(session);
+                    effect.written.files.push(file);
+                    effect.written.starts.push(at.cast_signed());
+                    effect.written.epochs.push(epoch);
+                    effect.written.contents.push(bytes);
                 }
             }
         }
@@ -179,17 +218,18 @@ impl Committer {
         let effect = Effect::of(transaction);
         let Effect { begun, locked, removed, written, ended } = &effect;
         let client = &self.client.client;
-        let bytes: Vec<&[u8]> = written.4.iter().map(|bytes| &bytes[..]).collect();
+        let bytes: Vec<&[u8]> = written.contents.iter().map(|bytes| &bytes[..]).collect();
         let begin_values: [Param<'_>; 4] = [&begun.0, &begun.1, &begun.2, &owner];
         let lock_values: [Param<'_>; 3] = [&locked.0, &locked.1, &owner];
         let remove_values: [Param<'_>; 4] = [&removed.0, &removed.1, &removed.2, &owner];
-        let write_values: [Param<'_>; 6] = [&written.0, &written.1, &written.2, &written.3, &bytes, &owner];
+        let write_values: [Param<'_>; 6] =
+            [&written.sessions, &written.files, &written.starts, &written.epochs, &bytes, &owner];
         let end_values: [Param<'_>; 3] = [&ended.0, &ended.1, &owner];
         let touch_values: [Param<'_>; 2] = [&locked.0, &owner];
         let begin = self.if_any(&self.begin, &begun.0, &begin_values);
         let lock = client.query(&self.lock, &lock_values);
         let remove = self.if_any(&self.remove, &removed.0, &remove_values);
-        let write = self.if_any(&self.write, &written.0, &write_values);
+        let write = self.if_any(&self.write, &written.sessions, &write_values);
         let end = self.if_any(&self.end, &ended.0, &end_values);
         let touch = self.if_any(&self.touch, &locked.0, &touch_values);
         // The futures are polled in this order, and each sends its statement when it is polled first.
@@ -199,7 +239,8 @@ impl Committer {
         let statements = join(join(first, begin), lock);
         let last = join(join(end, touch), client.batch_execute("COMMIT"));
         let statements = join(join(statements, join(remove, write)), last);
-        let (((((began, checked), begun), locked), (removed, written)), ((ended, touched), committed)) = statements.await;
+        let (((((began, checked), begun), locked), (removed, written)), ((ended, touched), committed)) =
+            statements.await;
         checked.map_err(|error| full_text(&error))?;
         for done in [began, begun, removed, written, ended, touched, committed] {
             done.map_err(|error| full_text(&error))?;
@@ -251,9 +292,9 @@ mod tests {
         assert_eq!(effect.begun, (vec!["s"], vec!["al"], vec!["p"]));
         assert_eq!(effect.locked, (vec!["s"], vec![7]));
         assert_eq!(effect.removed, (vec!["s", "s"], vec!["j", "old"], vec![7, 7]));
-        assert_eq!(effect.written.1, ["h", "h", "j"]);
-        assert_eq!(effect.written.2, [10, 20, 0]);
-        assert_eq!(effect.written.4, [bytes("abcd"), bytes("ef"), bytes("newer")]);
+        assert_eq!(effect.written.files, ["h", "h", "j"]);
+        assert_eq!(effect.written.starts, [10, 20, 0]);
+        assert_eq!(effect.written.contents, [bytes("abcd"), bytes("ef"), bytes("newer")]);
         assert_eq!(effect.ended, (vec!["s"], vec![7]));
     }
 }

