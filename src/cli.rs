@@ -254,6 +254,17 @@ pub(crate) enum ClusterAction {
         /// Configuration database, or the data directory that has one.
         from: PathBuf,
     },
+    /// Copy the sessions of a session directory to the database, for servers with --cluster-sessions. The server that
+    /// uses the directory must be stopped; its files stay as they are.
+    ImportSessions {
+        /// Session directory.
+        from: PathBuf,
+    },
+    /// Write the sessions that servers share to a directory, which a server can use with --sessions.
+    ExportSessions {
+        /// Directory, which is made; one without sessions in it may exist.
+        to: PathBuf,
+    },
     /// Show which servers are connected, and what the database has.
     Status,
 }

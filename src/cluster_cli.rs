@@ -1,8 +1,13 @@
 //! `drawhall cluster`.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use drawhall::db::{BanKind, ClusterStatus, ClusterUrl, Database};
+use drawhall::rules::session::KeepGenerations;
+use drawhall::storage::session_dir::SessionDir;
+use drawhall::storage::shared::{SharedError, SharedSessions};
 use drawhall::text;
 
 use crate::Failure;
@@ -19,6 +24,8 @@ pub(crate) fn run(action: &ClusterAction, cluster: Option<ClusterUrl>) -> Result
     let url = url.ok_or("no database is named: give --cluster, or set DRAWHALL_CLUSTER")?;
     match action {
         ClusterAction::Import { from } => import(&url, from),
+        ClusterAction::ImportSessions { from } => import_sessions(&url, from),
+        ClusterAction::ExportSessions { to } => export_sessions(&url, to),
         ClusterAction::Status => status(&url),
     }
 }
@@ -29,6 +36,54 @@ fn import(url: &ClusterUrl, from: &Path) -> Result<(), Failure> {
         outln!("{table}: {rows}");
     }
     outln!("{} was imported to {url}", text::shown(&file.display().to_string()));
+    Ok(())
+}
+
+/// The sessions that servers share, for a program that owns none.
+fn shared(url: &ClusterUrl) -> Result<Arc<dyn SharedSessions>, Failure> {
+    if Database::connect_unchanged(url)?.is_none() {
+        return Err(format!("{url} is empty; the first server that starts makes its tables").into());
+    }
+    Ok(Database::shared_sessions(url, "", Arc::default())?)
+}
+
+fn import_sessions(url: &ClusterUrl, from: &Path) -> Result<(), Failure> {
+    let sessions = shared(url)?;
+    if !from.is_dir() {
+        return Err(format!("{} is no directory", from.display()).into());
+    }
+    let dir = SessionDir::open(from, Duration::ZERO)?;
+    let keep = KeepGenerations { count: u32::MAX, ..KeepGenerations::default() };
+    let mut found = Vec::new();
+    dir.list(true, keep, |session| found.push(session))?;
+    let (mut imported, mut failed) = (0, 0);
+    for session in &found {
+        let done = dir.named_files(&session.id).map_err(SharedError::from);
+        match done.and_then(|files| sessions.import(session, &files)) {
+            Ok(()) => imported += 1,
+            Err(error) => {
+                failed += 1;
+                outln!("session {}: {error}", session.id);
+            }
+        }
+    }
+    dir.close();
+    outln!("{imported} sessions were imported to {url}");
+    if failed > 0 { Err(format!("{failed} sessions were not imported").into()) } else { Ok(()) }
+}
+
+fn export_sessions(url: &ClusterUrl, to: &Path) -> Result<(), Failure> {
+    let sessions = shared(url)?;
+    let dir = SessionDir::open(to, Duration::ZERO)?;
+    if dir.has_sessions()? {
+        return Err(format!("{} has sessions already", to.display()).into());
+    }
+    let all = sessions.list()?;
+    for (id, _) in &all {
+        sessions.fetch(id, dir.path())?;
+    }
+    dir.close();
+    outln!("{} sessions were written to {}", all.len(), to.display());
     Ok(())
 }
 
@@ -49,6 +104,9 @@ fn status(url: &ClusterUrl) -> Result<(), Failure> {
     for node in linked {
         outln!("  {} at {}", text::shown(&node.name), text::shown(&node.address));
     }
+    let sessions = shared(url)?.list()?;
+    let unowned = sessions.iter().filter(|(_, server)| server.is_none()).count();
+    outln!("shared sessions: {}, {unowned} of them at no server", sessions.len());
     outln!("accounts: {}", database.accounts()?.len());
     for (name, kind) in [
         ("addresses", BanKind::Address),

@@ -193,6 +193,14 @@ pub struct Metrics {
     pub linked_servers: Gauge,
     /// Clients here that are in sessions of other servers.
     pub relayed_clients: Gauge,
+    /// Time that transactions with the changes of shared sessions took.
+    pub commits: Histogram,
+    /// Such transactions that failed, or whose outcome is not known.
+    pub commit_errors: Counter,
+    /// Bytes of shared sessions that are not known to be committed.
+    pub uncommitted_bytes: Gauge,
+    /// Shared sessions that another server has taken over from this one.
+    pub sessions_lost: Counter,
     /// When the certificate in use expires, in seconds since 1970; 0 without one.
     pub certificate_not_after: Gauge,
     /// Free bytes of the disk of each watched directory, by path; empty until first measured.
@@ -257,6 +265,9 @@ impl Metrics {
         one("linked_servers", "gauge", "Other servers of the cluster to which there is a link.", linked);
         let relayed = self.relayed_clients.get();
         one("relayed_clients", "gauge", "Clients here that are in sessions of other servers.", relayed);
+        let uncommitted = self.uncommitted_bytes.get();
+        let help = "Bytes of shared sessions that are not known to be committed.";
+        one("uncommitted_bytes", "gauge", help, uncommitted);
         if let Some(bytes) = resident_bytes() {
             one("resident_memory_bytes", "gauge", "Memory of the process.", bytes);
         }
@@ -275,6 +286,16 @@ impl Metrics {
             ),
             ("log_errors_total", "Failed attempts to write the log to the database.", &self.log_errors),
             ("log_left_out_total", "Log lines that were dropped.", &self.log_left_out),
+            (
+                "commit_errors_total",
+                "Transactions of shared sessions that failed, or whose outcome is not known.",
+                &self.commit_errors,
+            ),
+            (
+                "sessions_lost_total",
+                "Shared sessions that another server has taken over from this one.",
+                &self.sessions_lost,
+            ),
             ("storage_errors_total", "Failed attempts to store something.", &self.storage_errors),
         ] {
             one(name, "counter", help, counter.get());
@@ -295,7 +316,11 @@ impl Metrics {
         certificate(not_after, &mut page);
         last_backup(current.last_backup, &mut page);
         disks(&self.disks_free.lock(), &mut page);
-        delays(&self.fan_out, &mut page);
+        let fan_out =
+            "Time from the arrival of messages at their session until they could be sent to all others.";
+        delays(("fan_out_seconds", fan_out), &self.fan_out, &mut page);
+        let commits = "Time that transactions with the changes of shared sessions took.";
+        delays(("commit_seconds", commits), &self.commits, &mut page);
         process::write(resident_bytes(), &mut page);
         page
     }
@@ -341,13 +366,9 @@ fn by_kind(
     }
 }
 
-fn delays(delays: &Histogram, page: &mut String) {
-    let name = "drawhall_fan_out_seconds";
-    let _ = write!(
-        page,
-        "# HELP {name} Time from the arrival of messages at their session until they could be sent to all others.\n\
-         # TYPE {name} histogram\n"
-    );
+fn delays((name, help): (&str, &str), delays: &Histogram, page: &mut String) {
+    let name = format!("drawhall_{name}");
+    let _ = write!(page, "# HELP {name} {help}\n# TYPE {name} histogram\n");
     let mut total = 0;
     for (index, bucket) in delays.buckets.iter().enumerate() {
         total += bucket.load(Ordering::Relaxed);
@@ -378,7 +399,7 @@ mod tests {
             counted.record(ms);
         }
         let mut page = String::new();
-        delays(&counted, &mut page);
+        delays(("fan_out_seconds", "Help."), &counted, &mut page);
         for line in
             ["{le=\"0.001\"} 2", "{le=\"0.002\"} 3", "{le=\"0.005\"} 5", "{le=\"1\"} 5", "{le=\"+Inf\"} 6"]
         {

@@ -230,6 +230,51 @@ fn resets_are_taken_over() {
     assert_eq!(strokes_until(&mut back, b"new"), [vec![5; 40_000], b"new".to_vec()]);
 }
 
+fn run_cluster(database: &PostgresDatabase, action: &str, directory: &Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drawhall"));
+    command.args(["cluster", action]).arg(directory).env("DRAWHALL_CLUSTER", database.url());
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn sessions_move_from_a_directory_to_the_database_and_back() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut alone = TestServer::storing("", from.path());
+    let mut host = alone.connect();
+    let session = host.host_running("host");
+    draw(&mut host, b"first");
+    draw(&mut host, b"second");
+    let refused = run_cluster(&database, "import-sessions", from.path());
+    assert!(refused.contains("is empty"), "{refused}");
+    let node = node(&database);
+    let refused = run_cluster(&database, "import-sessions", from.path());
+    assert!(refused.contains("in use by another server"), "{refused}");
+    alone.stop();
+    let done = run_cluster(&database, "import-sessions", from.path());
+    assert!(done.contains("1 sessions were imported"), "{done}");
+    let again = run_cluster(&database, "import-sessions", from.path());
+    assert!(again.contains("in the database already") && again.contains("were not imported"), "{again}");
+
+    let (mut guest, _) = rejoin(&node.server, "guest", &session, "");
+    let both = [b"first".to_vec(), b"second".to_vec()];
+    assert_eq!(strokes_until(&mut guest, b"second"), both);
+    draw(&mut guest, b"third");
+    let done = run_cluster(&database, "export-sessions", to.path());
+    assert!(done.contains("1 sessions were written"), "{done}");
+    let refused = run_cluster(&database, "export-sessions", to.path());
+    assert!(refused.contains("has sessions already"), "{refused}");
+    let back = TestServer::storing("", to.path());
+    let (mut guest, _) = rejoin(&back, "guest", &session, "");
+    assert_eq!(strokes_until(&mut guest, b"third"), [&both[..], &[b"third".to_vec()]].concat());
+    let mut status = Command::new(env!("CARGO_BIN_EXE_drawhall"));
+    let status = status.args(["cluster", "status"]).env("DRAWHALL_CLUSTER", database.url()).output().unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("shared sessions: 1, 0 of them at no server"), "{status}");
+}
+
 #[actix_rt::test]
 async fn sessions_are_shared_by_servers_with_links_and_a_directory() {
     let none = ServeOptions { cluster_sessions: true, ..ServeOptions::default() };

@@ -252,7 +252,7 @@ fn open_shared(
     }
     // An earlier start of this server has no sessions any more.
     database.announce_node(&cluster.node)?;
-    let shared = Database::shared_sessions(url, &cluster.node.incarnation)?;
+    let shared = Database::shared_sessions(url, &cluster.node.incarnation, parts.metrics.clone())?;
     let news = shared.news(&HashMap::new()).map_err(StartError::Shared)?;
     parts.shared = Some(shared);
     Ok(news.found)

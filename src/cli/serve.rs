@@ -313,6 +313,7 @@ impl Serve {
             ("config", path(&self.config)),
             ("database", path(&self.database)),
             ("cluster-listen", self.cluster_listen.map(|a| a.to_string())),
+            ("cluster-sessions", Some(self.cluster_sessions.to_string())),
             ("cluster", self.cluster.as_ref().map(ToString::to_string)),
             ("profile", self.profile.map(|p| p.write())),
             ("sessions", path(&self.sessions)),

@@ -11,6 +11,7 @@ use super::{
     sql::{Engine as _, Pair, Sql as _},
     sqlite::Sqlite,
 };
+use crate::metrics::Metrics;
 use crate::storage::shared::SharedSessions;
 
 #[cfg(feature = "cluster")]
@@ -50,12 +51,17 @@ impl Database {
         Ok(backend.map(|backend| Self::with(backend, Location::Server(url.to_string()))))
     }
 
-    /// The sessions in this database that servers share; `owner` is the incarnation of this server. Connects later.
+    /// The sessions in this database that servers share; `owner` is the incarnation of this server, empty for
+    /// one that owns none. Connects later.
     ///
     /// # Errors
     /// When the address cannot be used.
-    pub fn shared_sessions(url: &ClusterUrl, owner: &str) -> Result<Arc<dyn SharedSessions>, DbError> {
-        Ok(Arc::new(Postgres::sessions(url, owner)?))
+    pub fn shared_sessions(
+        url: &ClusterUrl,
+        owner: &str,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<dyn SharedSessions>, DbError> {
+        Ok(Arc::new(Postgres::sessions(url, owner, metrics)?))
     }
 
     /// Copies a file of SQLite, which is not changed, to an empty database: everything but the log and the records of
@@ -117,7 +123,11 @@ impl Database {
     ///
     /// # Errors
     /// Always: this program was built without the feature `cluster`.
-    pub fn shared_sessions(url: &ClusterUrl, _: &str) -> Result<Arc<dyn SharedSessions>, DbError> {
+    pub fn shared_sessions(
+        url: &ClusterUrl,
+        _: &str,
+        _: Arc<Metrics>,
+    ) -> Result<Arc<dyn SharedSessions>, DbError> {
         Err(unsupported(url))
     }
 

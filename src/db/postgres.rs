@@ -22,6 +22,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use super::DbError;
 use super::cluster_url::ClusterUrl;
 use super::sql::{Dialect, Engine, Line, Number, Sql, Statement, Value, Writes};
+use crate::metrics::Metrics;
 use blocking::{Background, block_on};
 use connect::{Connector, Schema};
 use notices::Notices;
@@ -76,9 +77,13 @@ impl Postgres {
     }
 
     /// The sessions that this server shares with others; `owner` is its incarnation.
-    pub(super) fn sessions(url: &ClusterUrl, owner: &str) -> Result<sessions::PgSessions, DbError> {
+    pub(super) fn sessions(
+        url: &ClusterUrl,
+        owner: &str,
+        metrics: Arc<Metrics>,
+    ) -> Result<sessions::PgSessions, DbError> {
         let (background, connector) = Self::prepare(url)?;
-        Ok(sessions::PgSessions::start(background, connector, owner))
+        Ok(sessions::PgSessions::start(background, connector, owner, metrics))
     }
 
     fn prepare(url: &ClusterUrl) -> Result<(Background, Arc<Connector>), DbError> {

@@ -75,9 +75,10 @@ pub fn is_of_session(name: &str, id: Option<&str>) -> bool {
     let name = name.strip_suffix(NEW).or_else(|| name.strip_suffix(DELETED)).unwrap_or(name);
     let Some((stem, extension)) = name.rsplit_once('.') else { return false };
     let is_known = matches!(extension, "session" | "dprec" | "times" | "thumbnail");
-    let is_named =
-        id.is_none_or(|id| stem.strip_prefix(id).is_some_and(|r| r.is_empty() || r.starts_with("_r")));
-    is_known && is_named
+    let is_named = |id: &str| {
+        stem.strip_prefix(id).is_some_and(|r| r.is_empty() || r.starts_with("_r")) || is_history_of(name, id)
+    };
+    is_known && id.is_none_or(is_named)
 }
 
 /// A free name for the archived file.
@@ -144,9 +145,15 @@ mod tests {
 
     #[test]
     fn files_of_sessions_are_told_from_others() {
-        for name in
-            ["a.session", "a.session.new", "a_r2.dprec", "a_r2.times", "a.thumbnail.new", "a.session.deleted"]
-        {
+        for name in [
+            "a.session",
+            "a.session.new",
+            "a_r2.dprec",
+            "a (1).dprec",
+            "a_r2.times",
+            "a.thumbnail.new",
+            "a.session.deleted",
+        ] {
             assert!(is_of_session(name, Some("a")) && is_of_session(name, None), "{name}");
             assert!(!is_of_session(name, Some("b")), "{name}");
         }

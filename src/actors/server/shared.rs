@@ -1,6 +1,7 @@
 //! Sessions that several servers share. Those without an owner are in the directory as stored ones are; who asks for one
 //! makes this server its owner.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ impl From<SharedError> for NotLoaded {
     fn from(error: SharedError) -> NotLoaded {
         match error {
             SharedError::NotFound => NotLoaded::Ended,
-            SharedError::Owned => NotLoaded::Owned,
+            SharedError::Owned | SharedError::Taken => NotLoaded::Owned,
             SharedError::File(error) => LoadError::from(error).into(),
             SharedError::Database(_) => LoadError::from(std::io::Error::other(error)).into(),
         }
@@ -73,7 +74,10 @@ impl Server {
 
     fn ask_for_ownership(&mut self, ctx: &mut Context<Self>) {
         let Some(shared) = self.parts.shared.clone() else { return };
-        let known = self.unowned.clone();
+        // What the directory does not have as such is told again: the last news of its server may have come late.
+        let is_listed = |id: &str| self.directory.find(id).is_some_and(SessionEntry::is_unowned);
+        let known = self.unowned.iter().filter(|(id, _)| is_listed(id));
+        let known: HashMap<String, i64> = known.map(|(id, epoch)| (id.clone(), *epoch)).collect();
         let asking = self.parts.blocking_pool.run(Job::FileIo, move || shared.news(&known));
         ctx.spawn(asking.into_actor(self).map(|news, server, ctx| {
             match news {

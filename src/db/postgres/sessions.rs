@@ -21,6 +21,7 @@ use super::blocking::{Background, block_on};
 use super::client::PgClient;
 use super::connect::Connector;
 use super::{NO_ANSWER, STATEMENT_TIMEOUT};
+use crate::metrics::Metrics;
 use crate::rules::metadata::SessionSummary;
 use crate::storage::shared::{
     CommitOutcome, CommitQueue, Committing, FileChange, OwnershipNews, SharedError, SharedSessions,
@@ -45,6 +46,7 @@ struct State {
     queue: Mutex<Queue>,
     wake: Notify,
     is_stopping: AtomicBool,
+    metrics: Arc<Metrics>,
     /// Sessions that this server owns, as far as it knows, with their epochs.
     owned: Mutex<HashMap<String, i64>>,
 }
@@ -74,12 +76,18 @@ impl Drop for PgSessions {
 }
 
 impl PgSessions {
-    pub(super) fn start(background: Background, connector: Arc<Connector>, owner: &str) -> PgSessions {
+    pub(super) fn start(
+        background: Background,
+        connector: Arc<Connector>,
+        owner: &str,
+        metrics: Arc<Metrics>,
+    ) -> PgSessions {
         let state = Arc::new(State {
             owner: owner.to_owned(),
             queue: Mutex::default(),
             wake: Notify::new(),
             is_stopping: AtomicBool::new(false),
+            metrics,
             owned: Mutex::default(),
         });
         let committing = commit_all(state.clone(), connector.clone());
@@ -146,6 +154,7 @@ async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
             let Some(committer) = &committer else { return Err(NO_ANSWER.to_owned()) };
             committer.commit(&state.owner, &transaction).await
         };
+        let begun = Instant::now();
         let attempted = tokio::time::timeout(STATEMENT_TIMEOUT, attempt).await;
         match attempted.unwrap_or_else(|_| Err(NO_ANSWER.to_owned())) {
             Ok(lost) => {
@@ -153,11 +162,17 @@ async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
                     tracing::info!("the database of sessions takes changes again");
                 }
                 state.owned.lock().retain(|id, _| !lost.contains(id));
+                let metrics = &state.metrics;
+                metrics.commits.record(begun.elapsed().as_millis() as u64);
+                lost.iter().for_each(|_| metrics.sessions_lost.count());
                 let told = state.queue.lock().committed(&lost);
                 tell(told);
+                metrics.uncommitted_bytes.set(state.queue.lock().held());
             }
             Err(error) => {
                 committer = None;
+                state.metrics.commit_errors.count();
+                state.metrics.uncommitted_bytes.set(state.queue.lock().held());
                 if failures == 0 {
                     tracing::error!(
                         "the database of sessions takes no changes, so nothing of them is shown to anybody until it \
@@ -206,8 +221,12 @@ impl SharedSessions for PgSessions {
         self.with_files(async |client| read::fetch(client, id, directory).await)
     }
 
-    fn import(&self, session: &SessionSummary, files: &[PathBuf]) -> Result<(), SharedError> {
+    fn import(&self, session: &SessionSummary, files: &[(PathBuf, String)]) -> Result<(), SharedError> {
         self.with_files(async |client| read::import(client, session, files).await)
+    }
+
+    fn list(&self) -> Result<Vec<(String, Option<String>)>, SharedError> {
+        self.ask(read::list)
     }
 
     fn news(&self, known: &HashMap<String, i64>) -> Result<OwnershipNews, SharedError> {

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -60,6 +60,31 @@ impl SessionDir {
             }
         }
         Ok(())
+    }
+
+    /// Whether it has files of sessions, archives apart.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn has_sessions(&self) -> io::Result<bool> {
+        Ok(file_names(&self.path)?.iter().any(|name| file_names::is_of_session(name, None)))
+    }
+
+    /// Paths of the files of a session, and the names that they have if all were made by this program.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn named_files(&self, id: &str) -> io::Result<Vec<(PathBuf, String)>> {
+        let journal = self.journal_name(id);
+        let names = file_names(&self.path)?;
+        let own = names.into_iter().filter(|name| {
+            *name == journal || !name.to_ascii_lowercase().ends_with(".session") && is_whole_file_of(name, id)
+        });
+        let regular = |name: String| {
+            let as_named = if name == journal { file_names::journal(id) } else { name.clone() };
+            (self.path.join(name), as_named)
+        };
+        Ok(own.map(regular).collect())
     }
 
     fn load_locked(self: &Arc<Self>, lock: SessionLock) -> Result<LoadedSession, LoadError> {
@@ -192,6 +217,12 @@ impl SessionDir {
         });
         read.collect()
     }
+}
+
+/// Whether a file is one of the session's, and complete.
+fn is_whole_file_of(name: &str, id: &str) -> bool {
+    let is_incomplete = name.ends_with(file_names::NEW) || name.ends_with(file_names::DELETED);
+    file_names::is_of_session(name, Some(id)) && !is_incomplete
 }
 
 /// The history of the session with this journal, up to its last whole message.

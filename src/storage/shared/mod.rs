@@ -17,7 +17,7 @@ mod commit_queue;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 pub use change::FileChange;
@@ -46,6 +46,9 @@ pub enum SharedError {
     /// Another server has it.
     #[error("another server has the session")]
     Owned,
+    /// A session with its id or alias is in the database.
+    #[error("a session with this id or alias is in the database already")]
+    Taken,
     /// The database does not answer as it should.
     #[error("the database of sessions: {0}")]
     Database(String),
@@ -85,11 +88,17 @@ pub trait SharedSessions: Debug + Send + Sync {
     /// When they cannot be read or written.
     fn fetch(&self, id: &str, directory: &Path) -> Result<(), SharedError>;
 
-    /// Adds a session, which has no owner then: the content of these files. Blocks.
+    /// Adds a session, which has no owner then: the content of these files, under these names. Blocks.
     ///
     /// # Errors
     /// When there is one with this id or alias, a file cannot be read, or the database is away.
-    fn import(&self, session: &SessionSummary, files: &[std::path::PathBuf]) -> Result<(), SharedError>;
+    fn import(&self, session: &SessionSummary, files: &[(PathBuf, String)]) -> Result<(), SharedError>;
+
+    /// All sessions by id, with the names of the servers that have them; `None` for those without an owner. Blocks.
+    ///
+    /// # Errors
+    /// When the database is away.
+    fn list(&self) -> Result<Vec<(String, Option<String>)>, SharedError>;
 
     /// What has changed: `known` are unowned sessions with their epochs, as they were told last. Blocks.
     ///

@@ -79,7 +79,7 @@ pub(super) async fn fetch(client: &PgClient, id: &str, directory: &Path) -> Resu
 pub(super) async fn import(
     client: &PgClient,
     session: &SessionSummary,
-    files: &[PathBuf],
+    files: &[(PathBuf, String)],
 ) -> Result<(), SharedError> {
     let (id, client) = (&session.id, &client.client);
     client.batch_execute("BEGIN").await?;
@@ -87,13 +87,12 @@ pub(super) async fn import(
                ON CONFLICT DO NOTHING";
     let protocol = session.protocol.to_string();
     if client.execute(sql, &[id, &session.metadata.alias, &protocol]).await? == 0 {
-        return Err(SharedError::Owned);
+        return Err(SharedError::Taken);
     }
     let sql =
         "INSERT INTO drawhall_session_data (session, file, start, epoch, bytes) VALUES ($1, $2, $3, 0, $4)";
     let insert = client.prepare(sql).await?;
-    for path in files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for (path, name) in files {
         let mut file = File::open(path)?;
         let mut start = 0_i64;
         loop {
@@ -102,12 +101,24 @@ pub(super) async fn import(
             if bytes.is_empty() {
                 break;
             }
-            client.execute(&insert, &[id, &&*name, &start, &bytes]).await?;
+            client.execute(&insert, &[id, name, &start, &bytes]).await?;
             start += bytes.len() as i64;
         }
     }
     client.batch_execute("COMMIT").await?;
     Ok(())
+}
+
+/// All sessions, and the names of the servers that have them.
+pub(super) async fn list(client: &PgClient) -> Result<Vec<(String, Option<String>)>, Error> {
+    let sql = concat!(
+        "SELECT s.id, n.name FROM drawhall_sessions s LEFT JOIN drawhall_nodes n \
+         ON n.incarnation = s.owner AND n.incarnation IN ",
+        alive!(),
+        " ORDER BY s.id"
+    );
+    let rows = client.client.query(sql, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Sessions without an owner, and those that another server has taken over.
