@@ -219,22 +219,26 @@ impl Client {
 
     /// The next message; `None` when the server has closed the connection.
     pub fn next(&mut self) -> Option<Received> {
-        let result = match &mut self.connection {
-            Connection::Framed(framed) => framed.next(),
-            Connection::WebSocket(websocket) => websocket.next(),
-        };
-        let message = match result {
-            Ok(message) => message?,
+        match self.try_next() {
+            Ok(message) => message,
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!("nothing came: {e}")
             }
             // A connection that was reset has ended, too.
-            Err(_) => return None,
-        };
-        if self.greeting.is_none() {
-            self.greeting = message.json().filter(|v| v["type"] == "login");
+            Err(_) => None,
         }
-        Some(message)
+    }
+
+    /// The same, where nothing may come within the read timeout of the socket: `WouldBlock`. Then it can be tried again.
+    pub fn try_next(&mut self) -> io::Result<Option<Received>> {
+        let message = match &mut self.connection {
+            Connection::Framed(framed) => framed.next(),
+            Connection::WebSocket(websocket) => websocket.next(),
+        }?;
+        if self.greeting.is_none() {
+            self.greeting = message.as_ref().and_then(Received::json).filter(|v| v["type"] == "login");
+        }
+        Ok(message)
     }
 
     /// Reads until a message fits.

@@ -1,6 +1,7 @@
 //! PostgreSQL for tests: one server a process, made in a temporary directory by an unprivileged user, with a socket
 //! there and a port of 127.0.0.1 with TLS. It ends with the process.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ struct Server {
 }
 
 /// The directory of PostgreSQL's programs: the newest where Debian has them, else on PATH.
-fn programs() -> Option<PathBuf> {
+pub(crate) fn programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut found: Vec<PathBuf> =
         versions.filter_map(|version| Some(version.ok()?.path().join("bin"))).collect();
@@ -54,6 +55,18 @@ fn programs() -> Option<PathBuf> {
     found.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     let needed = ["initdb", "postgres", "pg_isready", "psql"];
     found.into_iter().find(|directory| needed.iter().all(|program| directory.join(program).exists()))
+}
+
+/// A command that runs as another user if this process is root's: PostgreSQL does not run as root.
+pub(crate) fn unprivileged(program: impl AsRef<OsStr>) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    let user = if users.contains("\npostgres:") { "postgres" } else { "nobody" };
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", user, "--clear-groups"]).arg(program);
+    command
 }
 
 impl Server {
@@ -68,17 +81,7 @@ impl Server {
     fn start_at(programs: PathBuf, port: u16) -> Option<Server> {
         let rcgen::CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let mut command = if rustix::process::geteuid().is_root() {
-            // PostgreSQL does not run as root.
-            let users = std::fs::read_to_string("/etc/passwd").unwrap();
-            let user = if users.contains("\npostgres:") { "postgres" } else { "nobody" };
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid", user, "--clear-groups", "sh"]);
-            command
-        } else {
-            Command::new("sh")
-        };
-        let mut script = command
+        let mut script = unprivileged("sh")
             .args(["-c", SERVER, "sh"])
             .arg(&programs)
             .arg(port.to_string())
@@ -152,9 +155,7 @@ impl PostgresDatabase {
         let mut hanging = Hanging(vec![server]);
         // It starts no others from now on.
         hanging.send(Signal::STOP);
-        let processes = std::fs::read_dir("/proc").unwrap().flatten();
-        let pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
-        hanging.0.extend(pids.filter(|pid| parent_of(*pid) == Some(server)));
+        hanging.0.extend(children_of(server));
         hanging.send(Signal::STOP);
         hanging
     }
@@ -211,6 +212,14 @@ impl Drop for Hanging {
     fn drop(&mut self) {
         self.send(rustix::process::Signal::CONT);
     }
+}
+
+/// The processes that a process has started.
+#[cfg(target_os = "linux")]
+pub(crate) fn children_of(parent: u32) -> impl Iterator<Item = u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(move |pid| parent_of(*pid) == Some(parent))
 }
 
 #[cfg(target_os = "linux")]
