@@ -22,7 +22,7 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// Whether it is in the history, by what docs/spec/session.md says of types and replies.
+    /// Whether it is in the history, by docs/spec/session.md#what-is-in-the-history.
     pub(crate) fn is_of_history(&self) -> bool {
         match self.kind {
             0 => self.reply().is_some_and(|reply| match reply["type"].as_str() {
