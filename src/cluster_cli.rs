@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use drawhall::db::{BanKind, ClusterStatus, ClusterUrl, Database};
 use drawhall::rules::session::KeepGenerations;
+use drawhall::storage::file_names;
 use drawhall::storage::session_dir::SessionDir;
 use drawhall::storage::shared::{SharedError, SharedSessions};
 use drawhall::text;
@@ -75,7 +76,7 @@ fn import_sessions(url: &ClusterUrl, from: &Path) -> Result<(), Failure> {
 fn export_sessions(url: &ClusterUrl, to: &Path) -> Result<(), Failure> {
     let sessions = shared(url)?;
     let dir = SessionDir::open(to, Duration::ZERO)?;
-    if dir.has_sessions()? {
+    if file_names::has_sessions(dir.path())? {
         return Err(format!("{} has sessions already", to.display()).into());
     }
     let all = sessions.list()?;

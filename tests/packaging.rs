@@ -51,7 +51,9 @@ fn options_and_variables_of_containers_exist() {
     let option = Regex::new(r#"(?:- |\[|, |")(--[a-z-]+)"#).unwrap();
     let variable = Regex::new("DRAWHALL_[A-Z_]+").unwrap();
     let mut found = 0;
-    for file in ["compose.yaml", "compose.caddy.yaml", "compose.one-port.yaml", "Dockerfile"] {
+    for file in
+        ["compose.yaml", "compose.caddy.yaml", "compose.one-port.yaml", "compose.cluster.yaml", "Dockerfile"]
+    {
         let text = read(&format!("container/{file}"));
         let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
         for line in lines.filter(|line| file != "Dockerfile" || line.contains("DRAWHALL_")) {

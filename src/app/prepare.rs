@@ -27,6 +27,7 @@ use crate::rules::metadata::SessionSummary;
 use crate::rules::session::KeepGenerations;
 use crate::rules::time::Timestamp;
 use crate::storage::event_store::EventStore;
+use crate::storage::file_names;
 use crate::storage::recorder::{self, Recorder};
 use crate::storage::session_dir::{SessionDir, SessionDirError};
 use crate::storage::shared::SharedError;
@@ -395,6 +396,14 @@ fn open_sessions(
         let path = if options.cluster_sessions { &copies } else { path };
         let session_dir = SessionDir::open(path, interval)?;
         if options.cluster_sessions {
+            let own = file_names::has_sessions(copies.parent().unwrap_or(&copies));
+            if own.unwrap_or(false) {
+                tracing::warn!(
+                    "--cluster-sessions: the sessions in {} are not loaded; stop the server and add them with drawhall \
+                     cluster import-sessions",
+                    copies.parent().unwrap_or(&copies).display()
+                );
+            }
             let failed = |source| SessionDirError::Io { path: path.clone(), source };
             session_dir.remove_copies(None).map_err(failed)?;
         }

@@ -81,6 +81,15 @@ pub fn is_of_session(name: &str, id: Option<&str>) -> bool {
     is_known && id.is_none_or(is_named)
 }
 
+/// Whether a directory has files of sessions, archives apart.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn has_sessions(directory: &Path) -> io::Result<bool> {
+    let names = fs::read_dir(directory)?.flatten().map(|entry| entry.file_name());
+    Ok(names.into_iter().any(|name| name.to_str().is_some_and(|name| is_of_session(name, None))))
+}
+
 /// A free name for the archived file.
 fn archived(dir: &Path, name: &str) -> PathBuf {
     let plain = dir.join(format!("{name}{ARCHIVED}"));

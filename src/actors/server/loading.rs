@@ -49,6 +49,10 @@ impl Server {
         let mut entry = SessionEntry::new(description, session.protocol.clone(), residency, share);
         entry.set_unowned(self.parts.shared.is_some());
         self.directory.insert(entry);
+        if self.parts.shared.is_some() {
+            // Whoever takes it over may announce it.
+            return;
+        }
         let id = &session.id;
         self.to_announce.extend(session.metadata.announcements.iter().map(|url| (id.clone(), url.clone())));
     }
@@ -60,7 +64,18 @@ impl Server {
         else {
             return;
         };
-        let listing = self.parts.blocking_pool.run(Job::FileIo, move || session_dir.list_unreadable());
+        let shared = self.parts.shared.clone();
+        let listing = self.parts.blocking_pool.run(Job::FileIo, move || {
+            let listed = session_dir.list_unreadable();
+            match shared {
+                None => listed,
+                Some(shared) => {
+                    shared::import_restored(&session_dir, &shared, &listed);
+                    // They are found in the database.
+                    Vec::new()
+                }
+            }
+        });
         ctx.spawn(listing.into_actor(self).map(|listed, server, ctx| {
             let now = Timestamp::now();
             let listed = listed.unwrap_or_default();

@@ -31,6 +31,7 @@ use crate::actors::messages::{
     notify,
 };
 use crate::config::Rules;
+use crate::db::nodes::Node;
 use crate::history::total::HistoryTotal;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::rules::login::LookupAnswer;
@@ -39,6 +40,7 @@ use crate::rules::session::persistence::Suspended;
 use crate::rules::session::{ConnId, DisconnectReason, JoinRequest, SessionMachine};
 use crate::rules::time::Timestamp;
 use crate::storage::session_dir::SessionDir;
+use crate::storage::shared::LastOwner;
 use crate::storage::template::Templates;
 pub use admin::{
     FindActive, FindRunning, ListClients, ListSessions, MakeFromTemplate, MakeSession, RelistSessions,
@@ -79,8 +81,10 @@ pub struct Server {
     watchers: Watchers,
     /// What stands for sessions on other servers that are no longer in the directory, while clients are there.
     unlisted_remotes: Vec<SessionHandle>,
-    /// Sessions that servers share, and that none has, with their epochs.
-    unowned: HashMap<String, i64>,
+    /// Sessions that servers share, and that none has.
+    unowned: HashMap<String, LastOwner>,
+    /// What the last owner tells of a session that it has lost in the database, but perhaps only for a moment.
+    told_by_last_owner: HashMap<String, (Arc<Node>, SessionDescription)>,
     /// Stored sessions to announce again, with their list servers.
     to_announce: Vec<(String, String)>,
     /// Templates being instantiated, by alias, with waiters.
@@ -114,6 +118,7 @@ impl Server {
             watchers: Watchers::default(),
             unlisted_remotes: Vec::new(),
             unowned: HashMap::new(),
+            told_by_last_owner: HashMap::new(),
             to_announce: Vec::new(),
             instantiating: HashMap::new(),
             workers,

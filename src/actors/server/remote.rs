@@ -39,6 +39,10 @@ impl Server {
             if self.remote_of(&id).is_some_and(|owner| owner.incarnation == node.incarnation) {
                 self.remote_ended(&id);
             }
+            if self.told_by_last_owner.get(&id).is_some_and(|(last, _)| last.incarnation == node.incarnation)
+            {
+                self.told_by_last_owner.remove(&id);
+            }
         }
     }
 
@@ -62,9 +66,17 @@ impl Server {
 
     /// A new or changed session of another server. One that is here as well stays what it is: a copy was made of its files.
     /// Of two other servers that started last has it: it is the same server, or has a copy.
-    fn remote_session(&mut self, node: &Arc<Node>, description: SessionDescription, ctx: &mut Context<Self>) {
+    pub(super) fn remote_session(
+        &mut self,
+        node: &Arc<Node>,
+        description: SessionDescription,
+        ctx: &mut Context<Self>,
+    ) {
         let Ok(protocol) = description.protocol.parse::<ProtocolVersion>() else { return };
         let id = description.id.clone();
+        if self.is_told_late(node, &description) {
+            return;
+        }
         if self.directory.find(&id).is_some_and(SessionEntry::is_unowned) {
             // That server has taken it over.
             self.session_ended(&id);

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use drawhall_protocol::reply::SessionDescription;
 
 use super::Server;
 use super::directory::{Residency, SessionEntry, Waiter};
 use crate::actors::messages::ToSession;
 use crate::blocking::Job;
+use crate::db::nodes::Node;
+use crate::rules::metadata::SessionSummary;
 use crate::rules::session::persistence::Suspended;
 use crate::rules::time::Timestamp;
 use crate::storage::session_dir::{LoadError, LoadedSession, SessionDir};
@@ -77,7 +80,7 @@ impl Server {
         // What the directory does not have as such is told again: the last news of its server may have come late.
         let is_listed = |id: &str| self.directory.find(id).is_some_and(SessionEntry::is_unowned);
         let known = self.unowned.iter().filter(|(id, _)| is_listed(id));
-        let known: HashMap<String, i64> = known.map(|(id, epoch)| (id.clone(), *epoch)).collect();
+        let known: HashMap<String, i64> = known.map(|(id, last)| (id.clone(), last.epoch)).collect();
         let asking = self.parts.blocking_pool.run(Job::FileIo, move || shared.news(&known));
         ctx.spawn(asking.into_actor(self).map(|news, server, ctx| {
             match news {
@@ -102,18 +105,25 @@ impl Server {
         }
         let is_gone = |id: &&String| !unowned.contains_key(*id);
         let gone: Vec<String> = self.unowned.keys().filter(is_gone).cloned().collect();
+        self.unowned = unowned;
         for id in gone {
+            let told = self.told_by_last_owner.remove(&id);
             if self.directory.find(&id).is_some_and(SessionEntry::is_unowned) {
                 self.session_ended(&id);
+                // Its server is back, unless a third one tells of it.
+                if let Some((node, description)) = told {
+                    self.remote_session(&node, description, ctx);
+                }
             }
         }
-        self.unowned = unowned;
         let now = Timestamp::now();
         for session in found {
             match self.directory.find(&session.id) {
                 // Its server is gone.
-                Some(SessionEntry { residency: Residency::Remote { .. }, .. }) => {
-                    self.remote_ended(&session.id)
+                Some(SessionEntry { residency: Residency::Remote { node, .. }, description, .. }) => {
+                    let told = (node.clone(), description.clone());
+                    self.told_by_last_owner.insert(session.id.clone(), told);
+                    self.remote_ended(&session.id);
                 }
                 Some(entry) if entry.is_unowned() => self.session_ended(&session.id),
                 Some(_) => continue,
@@ -125,6 +135,18 @@ impl Server {
                 self.announce_change(&description, false, ctx);
             }
         }
+    }
+
+    /// Whether a session has no owner, although this server tells of it: it was the last one, and is late. What it tells
+    /// counts again when it turns out to be the owner still.
+    pub(super) fn is_told_late(&mut self, node: &Arc<Node>, description: &SessionDescription) -> bool {
+        let id = &description.id;
+        let is_late = self.directory.find(id).is_some_and(SessionEntry::is_unowned)
+            && self.unowned.get(id).is_some_and(|last| last.incarnation == node.incarnation);
+        if is_late {
+            self.told_by_last_owner.insert(id.clone(), (node.clone(), description.clone()));
+        }
+        is_late
     }
 
     /// Another server was quicker: whoever waits for the session asks again, and finds it there.
@@ -165,6 +187,21 @@ impl Server {
     pub(super) fn session_moved(&mut self, id: &str) {
         self.session_ended(id);
         self.stopped_if_idle();
+    }
+}
+
+/// Adds sessions that were restored from ended ones to the database; blocks.
+pub(super) fn import_restored(
+    dir: &SessionDir,
+    shared: &Arc<dyn SharedSessions>,
+    restored: &[SessionSummary],
+) {
+    for session in restored {
+        let files = dir.named_files(&session.id).map_err(SharedError::from);
+        match files.and_then(|files| shared.import(session, &files)) {
+            Ok(()) => tracing::info!("stored session {} is there again", session.id),
+            Err(error) => tracing::error!("session {} cannot be restored: {error}", session.id),
+        }
     }
 }
 

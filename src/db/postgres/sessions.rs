@@ -6,7 +6,7 @@
 mod commit;
 mod read;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::blocking::{Background, block_on};
@@ -32,8 +32,12 @@ use commit::Committer;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// The longest of these delays.
 const MAX_RETRY: Duration = Duration::from_secs(1);
+/// How long changes are tried to be committed. Then clients had better look for another server.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Time that a server that stops waits for what is to be committed.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
+/// Sessions whose files are read or written at once.
+const MAX_FILES: usize = 4;
 /// Time for reading or writing the files of one session as a whole.
 const FILES_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -49,6 +53,9 @@ struct State {
     metrics: Arc<Metrics>,
     /// Sessions that this server owns, as far as it knows, with their epochs.
     owned: Mutex<HashMap<String, i64>>,
+    /// Sessions that this server does not have any more because it could not commit. They are in the database as its own
+    /// until that is corrected.
+    given_up: Mutex<HashSet<String>>,
 }
 
 /// Sessions in a PostgreSQL database.
@@ -58,6 +65,8 @@ pub(in crate::db) struct PgSessions {
     state: Arc<State>,
     /// For short questions.
     reader: Mutex<Option<PgClient>>,
+    /// Limits the connections for whole sessions.
+    files: Semaphore,
     committing: JoinHandle<()>,
 }
 
@@ -89,10 +98,18 @@ impl PgSessions {
             is_stopping: AtomicBool::new(false),
             metrics,
             owned: Mutex::default(),
+            given_up: Mutex::default(),
         });
         let committing = commit_all(state.clone(), connector.clone());
         let committing = background.enter(|| tokio::spawn(committing));
-        PgSessions { background, connector, state, reader: Mutex::new(None), committing }
+        PgSessions {
+            background,
+            connector,
+            state,
+            reader: Mutex::new(None),
+            files: Semaphore::new(MAX_FILES),
+            committing,
+        }
     }
 
     /// Asks a short question, over a connection that stays open.
@@ -122,6 +139,8 @@ impl PgSessions {
         work: impl AsyncFnOnce(&PgClient) -> Result<T, SharedError>,
     ) -> Result<T, SharedError> {
         block_on(&self.background, async {
+            let permit = self.files.acquire().await;
+            let _permit = permit.map_err(|_| SharedError::Database(NO_ANSWER.into()))?;
             let client =
                 PgClient::connect(&self.connector, FILES_TIMEOUT).await.map_err(SharedError::Database)?;
             let done = tokio::time::timeout(FILES_TIMEOUT, work(&client)).await;
@@ -139,7 +158,7 @@ impl From<tokio_postgres::Error> for SharedError {
 /// Commits what is queued, until it is aborted.
 async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
     let mut committer: Option<Committer> = None;
-    let mut failures = 0_u32;
+    let (mut failures, mut failing_since) = (0_u32, None);
     loop {
         let (transaction, unreadable) = state.queue.lock().next_transaction();
         tell(unreadable.into_iter().map(|waiting| (waiting, CommitOutcome::GivenUp)));
@@ -158,6 +177,7 @@ async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
         let attempted = tokio::time::timeout(STATEMENT_TIMEOUT, attempt).await;
         match attempted.unwrap_or_else(|_| Err(NO_ANSWER.to_owned())) {
             Ok(lost) => {
+                failing_since = None;
                 if std::mem::take(&mut failures) > 0 {
                     tracing::info!("the database of sessions takes changes again");
                 }
@@ -179,9 +199,10 @@ async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
                          does: {error}"
                     );
                 }
-                if state.is_stopping.load(Ordering::Acquire) {
-                    let waiting = state.queue.lock().give_up();
-                    tell(waiting.into_iter().map(|waiting| (waiting, CommitOutcome::GivenUp)));
+                let since = *failing_since.get_or_insert_with(Instant::now);
+                if state.is_stopping.load(Ordering::Acquire) || since.elapsed() > PATIENCE {
+                    give_up(&state);
+                    failing_since = None;
                     continue;
                 }
                 let delay = FIRST_RETRY.saturating_mul(1 << failures.min(10)).min(MAX_RETRY);
@@ -190,6 +211,14 @@ async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
             }
         }
     }
+}
+
+/// Nothing that is queued is tried any more: its sessions end at this server.
+fn give_up(state: &State) {
+    let (sessions, waiting): (Vec<_>, Vec<_>) = state.queue.lock().give_up().into_iter().unzip();
+    state.owned.lock().retain(|id, _| !sessions.contains(id));
+    state.given_up.lock().extend(sessions);
+    tell(waiting.into_iter().map(|waiting| (waiting, CommitOutcome::GivenUp)));
 }
 
 fn tell(answers: impl IntoIterator<Item = (oneshot::Sender<CommitOutcome>, CommitOutcome)>) {
@@ -212,6 +241,7 @@ impl SharedSessions for PgSessions {
     }
 
     fn claim(&self, id: &str) -> Result<i64, SharedError> {
+        self.state.given_up.lock().remove(id);
         let epoch = self.ask(async |client| read::claim(client, id, &self.state.owner).await)??;
         self.state.owned.lock().insert(id.to_owned(), epoch);
         Ok(epoch)
@@ -231,7 +261,11 @@ impl SharedSessions for PgSessions {
 
     fn news(&self, known: &HashMap<String, i64>) -> Result<OwnershipNews, SharedError> {
         let owned: Vec<String> = self.state.owned.lock().keys().cloned().collect();
-        let news = self.ask(async |client| read::news(client, &self.state.owner, &owned, known).await)?;
+        let given_up: Vec<String> = self.state.given_up.lock().iter().cloned().collect();
+        let ask =
+            async |client: &PgClient| read::news(client, &self.state.owner, &owned, &given_up, known).await;
+        let news = self.ask(ask)?;
+        self.state.given_up.lock().retain(|id| !given_up.contains(id));
         self.state.owned.lock().retain(|id, _| !news.lost.contains(id));
         Ok(news)
     }

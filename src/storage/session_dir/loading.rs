@@ -62,14 +62,6 @@ impl SessionDir {
         Ok(())
     }
 
-    /// Whether it has files of sessions, archives apart.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn has_sessions(&self) -> io::Result<bool> {
-        Ok(file_names(&self.path)?.iter().any(|name| file_names::is_of_session(name, None)))
-    }
-
     /// Paths of the files of a session, and the names that they have if all were made by this program.
     ///
     /// # Errors

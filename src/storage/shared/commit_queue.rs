@@ -164,9 +164,12 @@ impl<T> CommitQueue<T> {
         told
     }
 
-    /// Nothing is tried any more: returns everybody who waits.
-    pub fn give_up(&mut self) -> Vec<T> {
+    /// Nothing is tried any more: returns everybody who waits, with the sessions.
+    pub fn give_up(&mut self) -> Vec<(String, T)> {
         self.in_flight = None;
-        std::mem::take(&mut self.requests).into_iter().map(|request| request.answer).collect()
+        std::mem::take(&mut self.requests)
+            .into_iter()
+            .map(|request| (request.session, request.answer))
+            .collect()
     }
 }

@@ -57,13 +57,22 @@ pub enum SharedError {
     File(#[from] std::io::Error),
 }
 
+/// Who had a session that no server has now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastOwner {
+    /// Its incarnation; empty without one.
+    pub incarnation: String,
+    /// Epoch in which it was the owner.
+    pub epoch: i64,
+}
+
 /// Sessions that no server has, and such that this server has no longer.
 #[derive(Debug, Default)]
 pub struct OwnershipNews {
     /// Sessions without an owner that were not known, or have had another owner since.
     pub found: Vec<SessionSummary>,
-    /// All sessions without an owner, with their epochs.
-    pub unowned: HashMap<String, i64>,
+    /// All sessions without an owner.
+    pub unowned: HashMap<String, LastOwner>,
     /// Sessions that another server has taken over from this one.
     pub lost: Vec<String>,
 }

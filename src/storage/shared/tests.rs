@@ -448,6 +448,6 @@ fn who_waits_is_told_when_the_server_stops() {
     queue.push("a".into(), 1, vec![FileChange::End], 1);
     queue.push("b".into(), 1, vec![FileChange::End], 2);
     assert!(queue.next_transaction().0.is_some());
-    assert_eq!((queue.give_up(), queue.len()), (vec![1, 2], 0));
+    assert_eq!((queue.give_up(), queue.len()), (vec![("a".to_owned(), 1), ("b".to_owned(), 2)], 0));
     assert!(queue.next_transaction().0.is_none());
 }

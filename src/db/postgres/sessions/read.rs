@@ -15,7 +15,7 @@ use tokio_postgres::types::ToSql;
 use crate::db::postgres::client::PgClient;
 use crate::rules::metadata::{Metadata, SessionSummary};
 use crate::storage::file_names;
-use crate::storage::shared::{OwnershipNews, SharedError};
+use crate::storage::shared::{LastOwner, OwnershipNews, SharedError};
 
 /// Unowned sessions that are looked at in one question.
 const MAX_FOUND: usize = 500;
@@ -126,16 +126,21 @@ pub(super) async fn news(
     client: &PgClient,
     owner: &str,
     owned: &[String],
+    given_up: &[String],
     known: &HashMap<String, i64>,
 ) -> Result<OwnershipNews, Error> {
     let mut news = OwnershipNews::default();
+    if !given_up.is_empty() {
+        let sql = "UPDATE drawhall_sessions SET owner = '' WHERE owner = $1 AND id = ANY($2)";
+        client.client.execute(sql, &[&owner, &given_up]).await?;
+    }
     let sql = "SELECT id FROM drawhall_sessions WHERE id = ANY($1) AND owner <> $2";
     let lost = client.client.query(sql, &[&owned, &owner]).await?;
     if cfg!(not(feature = "sabotage-fence")) {
         news.lost = lost.iter().map(|row| row.get(0)).collect();
     }
     let sql = concat!(
-        "SELECT id, epoch, protocol, EXTRACT(EPOCH FROM changed)::float8 FROM drawhall_sessions \
+        "SELECT id, epoch, protocol, EXTRACT(EPOCH FROM changed)::float8, owner FROM drawhall_sessions \
          WHERE owner <> $1 AND owner NOT IN ",
         alive!(),
         " ORDER BY id"
@@ -154,7 +159,7 @@ pub(super) async fn news(
                 news.found.push(summary);
             }
         }
-        news.unowned.insert(id, epoch);
+        news.unowned.insert(id, LastOwner { incarnation: row.get(4), epoch });
     }
     Ok(news)
 }
