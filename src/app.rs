@@ -6,6 +6,7 @@ mod port_mapping;
 mod prepare;
 mod retention;
 mod setup;
+mod shared;
 mod start;
 mod stop;
 mod templates;

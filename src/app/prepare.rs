@@ -1,6 +1,5 @@
 //! Everything that can fail at a start, before the first actor runs, so that a failure is one line with a remedy.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -27,7 +26,6 @@ use crate::rules::metadata::SessionSummary;
 use crate::rules::session::KeepGenerations;
 use crate::rules::time::Timestamp;
 use crate::storage::event_store::EventStore;
-use crate::storage::file_names;
 use crate::storage::recorder::{self, Recorder};
 use crate::storage::session_dir::{SessionDir, SessionDirError};
 use crate::storage::shared::SharedError;
@@ -35,9 +33,6 @@ use crate::storage::template::Templates;
 use crate::trace::Trace;
 use crate::transport::tls::CertificateError;
 use crate::transport::{ListenError, listen, listen_std};
-
-/// Folder for copies of the sessions that servers share, in the directory of sessions.
-const SHARED_COPIES: &str = "cluster";
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -194,7 +189,7 @@ impl Prepared {
         let log = source.database().cloned().map_or_else(Database::in_memory, Ok)?;
         parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
         let link_listener = open_cluster(options, source.database(), &mut parts)?;
-        listed.extend(open_shared(options, source.database(), &mut parts)?);
+        listed.extend(super::shared::open(options, source.database(), &mut parts)?);
         // Steps that create files come last.
         open_recordings(options, &mut parts)?;
         super::people::open_queue(&mut parts);
@@ -233,30 +228,6 @@ fn open_cluster(
     database.remove_old_nodes().map_err(ClusterError::List)?;
     parts.cluster = Some(Cluster::open(database, url.node_name(), address_of(&listener)?)?);
     Ok(Some(listener))
-}
-
-/// Opens the sessions that servers share. Returns those that none has.
-fn open_shared(
-    options: &ServeOptions,
-    database: Option<&Database>,
-    parts: &mut ServerDeps,
-) -> Result<Vec<SessionSummary>, StartError> {
-    if !options.cluster_sessions {
-        return Ok(Vec::new());
-    }
-    let (Some(url), Some(database), Some(cluster)) = (&options.source.cluster, database, &parts.cluster)
-    else {
-        return Err(StartError::NeedsLinks);
-    };
-    if parts.session_dir.is_none() {
-        return Err(StartError::NeedsSessions);
-    }
-    // An earlier start of this server has no sessions any more.
-    database.announce_node(&cluster.node)?;
-    let shared = Database::shared_sessions(url, &cluster.node.incarnation, parts.metrics.clone())?;
-    let news = shared.news(&HashMap::new()).map_err(StartError::Shared)?;
-    parts.shared = Some(shared);
-    Ok(news.found)
 }
 
 /// Makes the one-time link for the first administrator, if there is none and people log in with accounts. A failure is
@@ -392,21 +363,10 @@ fn open_sessions(
     if let Some(path) = &options.sessions {
         let settings = rules.settings();
         let interval = Duration::from_millis(settings.sync_interval.0);
-        let copies = path.join(SHARED_COPIES);
-        let path = if options.cluster_sessions { &copies } else { path };
-        let session_dir = SessionDir::open(path, interval)?;
-        if options.cluster_sessions {
-            let own = file_names::has_sessions(copies.parent().unwrap_or(&copies));
-            if own.unwrap_or(false) {
-                tracing::warn!(
-                    "--cluster-sessions: the sessions in {} are not loaded; stop the server and add them with drawhall \
-                     cluster import-sessions",
-                    copies.parent().unwrap_or(&copies).display()
-                );
-            }
-            let failed = |source| SessionDirError::Io { path: path.clone(), source };
-            session_dir.remove_copies(None).map_err(failed)?;
-        }
+        let session_dir = match options.cluster_sessions {
+            true => super::shared::open_copies(path, interval)?,
+            false => SessionDir::open(path, interval)?,
+        };
         if options.keep_ended
             && let Err(error) = session_dir.keep_ended(super::retention::ended_limits(settings))
         {
