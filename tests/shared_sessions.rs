@@ -99,10 +99,11 @@ fn another_server_goes_on_with_the_sessions_of_one_that_stops() {
         v["type"] == "sessionconf" || v["message"].as_str().is_some_and(|m| m.contains("operator"))
     });
 
-    // And the first one, when it comes back.
-    drop((back, newcomer));
+    // And a third one.
     let mut other = other;
+    // With clients in it: a session that everybody has left has ended.
     other.server.stop();
+    drop((back, newcomer));
     let third = node(&database);
     let (mut again, _) = rejoin(&third.server, "guest", &session, "");
     assert_eq!(strokes_until(&mut again, b"third"), all);
