@@ -62,9 +62,12 @@ pub(super) fn load(
 ) -> Result<LoadedSession, NotLoaded> {
     let Some(shared) = shared else { return Ok(dir.load(id)?) };
     let epoch = shared.claim(id)?;
-    let mut loaded = dir.load_fetched(id, |path| shared.fetch(id, path).map_err(NotLoaded::from))?;
-    loaded.store.share_existing(epoch);
-    Ok(loaded)
+    let loaded = dir.load_fetched(id, |path| shared.fetch(id, path).map_err(NotLoaded::from));
+    let loaded = loaded.and_then(|(mut loaded, cut)| {
+        loaded.store.share_existing(epoch, &cut).map_err(LoadError::from)?;
+        Ok(loaded)
+    });
+    loaded.inspect_err(|_| shared.release(id))
 }
 
 impl Server {

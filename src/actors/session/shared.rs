@@ -82,6 +82,9 @@ impl Session {
             _ => ("it cannot be stored", "The server cannot store this session any more"),
         };
         tracing::warn!("session {}: it ends here: {why}", self.machine.id());
+        if let Some(shared) = &self.shared {
+            shared.release(self.machine.id());
+        }
         self.store = None;
         self.outgoing.clear();
         self.announce = false;

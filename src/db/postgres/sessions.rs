@@ -51,11 +51,9 @@ struct State {
     wake: Notify,
     is_stopping: AtomicBool,
     metrics: Arc<Metrics>,
-    /// Sessions that this server owns, as far as it knows, with their epochs.
-    owned: Mutex<HashMap<String, i64>>,
-    /// Sessions that this server does not have any more because it could not commit. They are in the database as its own
-    /// until that is corrected.
-    given_up: Mutex<HashSet<String>>,
+    /// Sessions that this server goes on with, as far as it knows. What else the database has as its own, and has nothing
+    /// queued, is released. A session is here before the database has it.
+    owned: Mutex<HashSet<String>>,
 }
 
 /// Sessions in a PostgreSQL database.
@@ -98,7 +96,6 @@ impl PgSessions {
             is_stopping: AtomicBool::new(false),
             metrics,
             owned: Mutex::default(),
-            given_up: Mutex::default(),
         });
         let committing = commit_all(state.clone(), connector.clone());
         let committing = background.enter(|| tokio::spawn(committing));
@@ -181,7 +178,7 @@ async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
                 if std::mem::take(&mut failures) > 0 {
                     tracing::info!("the database of sessions takes changes again");
                 }
-                state.owned.lock().retain(|id, _| !lost.contains(id));
+                state.owned.lock().retain(|id| !lost.contains(id));
                 let metrics = &state.metrics;
                 metrics.commits.record(begun.elapsed().as_millis() as u64);
                 lost.iter().for_each(|_| metrics.sessions_lost.count());
@@ -215,9 +212,8 @@ async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
 
 /// Nothing that is queued is tried any more: its sessions end at this server.
 fn give_up(state: &State) {
-    let (sessions, waiting): (Vec<_>, Vec<_>) = state.queue.lock().give_up().into_iter().unzip();
-    state.owned.lock().retain(|id, _| !sessions.contains(id));
-    state.given_up.lock().extend(sessions);
+    let (sessions, waiting): (HashSet<String>, Vec<_>) = state.queue.lock().give_up().into_iter().unzip();
+    state.owned.lock().retain(|id| !sessions.contains(id));
     tell(waiting.into_iter().map(|waiting| (waiting, CommitOutcome::GivenUp)));
 }
 
@@ -231,20 +227,26 @@ fn tell(answers: impl IntoIterator<Item = (oneshot::Sender<CommitOutcome>, Commi
 impl SharedSessions for PgSessions {
     fn commit(&self, id: &str, epoch: i64, changes: Vec<FileChange>) -> Committing {
         let (answer, outcome) = oneshot::channel();
-        match changes.last() {
-            Some(FileChange::End) => drop(self.state.owned.lock().remove(id)),
-            _ => drop(self.state.owned.lock().insert(id.to_owned(), epoch)),
+        let ends = matches!(changes.last(), Some(FileChange::End));
+        if !ends {
+            self.state.owned.lock().insert(id.to_owned());
         }
         self.state.queue.lock().push(id.to_owned(), epoch, changes, answer);
+        if ends {
+            self.state.owned.lock().remove(id);
+        }
         self.state.wake.notify_one();
         Box::pin(async { outcome.await.unwrap_or(CommitOutcome::GivenUp) })
     }
 
     fn claim(&self, id: &str) -> Result<i64, SharedError> {
-        self.state.given_up.lock().remove(id);
-        let epoch = self.ask(async |client| read::claim(client, id, &self.state.owner).await)??;
-        self.state.owned.lock().insert(id.to_owned(), epoch);
-        Ok(epoch)
+        self.state.owned.lock().insert(id.to_owned());
+        let claimed = self.ask(async |client| read::claim(client, id, &self.state.owner).await);
+        claimed.and_then(|claimed| claimed).inspect_err(|_| self.release(id))
+    }
+
+    fn release(&self, id: &str) {
+        self.state.owned.lock().remove(id);
     }
 
     fn fetch(&self, id: &str, directory: &Path) -> Result<(), SharedError> {
@@ -260,13 +262,14 @@ impl SharedSessions for PgSessions {
     }
 
     fn news(&self, known: &HashMap<String, i64>) -> Result<OwnershipNews, SharedError> {
-        let owned: Vec<String> = self.state.owned.lock().keys().cloned().collect();
-        let given_up: Vec<String> = self.state.given_up.lock().iter().cloned().collect();
-        let ask =
-            async |client: &PgClient| read::news(client, &self.state.owner, &owned, &given_up, known).await;
-        let news = self.ask(ask)?;
-        self.state.given_up.lock().retain(|id| !given_up.contains(id));
-        self.state.owned.lock().retain(|id, _| !news.lost.contains(id));
+        let owned: Vec<String> = self.state.owned.lock().iter().cloned().collect();
+        // Asked after the database was.
+        let is_kept = |id: &str| self.state.owned.lock().contains(id) || self.state.queue.lock().has(id);
+        let news = self.ask(async |client| {
+            read::release(client, &self.state.owner, is_kept).await?;
+            read::news(client, &self.state.owner, &owned, known).await
+        })?;
+        self.state.owned.lock().retain(|id| !news.lost.contains(id));
         Ok(news)
     }
 

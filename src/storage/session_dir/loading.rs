@@ -33,7 +33,7 @@ impl SessionDir {
     }
 
     /// Loads a session whose files another place has, and writes them here first; blocks. What was here of it is
-    /// removed.
+    /// removed. Also returns the names of files that were damaged at their end, and were cut here.
     ///
     /// # Errors
     /// When `fetch` fails or the session cannot be loaded.
@@ -41,12 +41,17 @@ impl SessionDir {
         self: &Arc<Self>,
         id: &str,
         fetch: impl FnOnce(&Path) -> Result<(), E>,
-    ) -> Result<LoadedSession, E> {
+    ) -> Result<(LoadedSession, Vec<String>), E> {
         let lock = self.lock_with_retry(id).ok_or(LoadError::InUse)?;
         self.remove_copies(Some(id)).map_err(LoadError::from)?;
         fetch(&self.path)?;
         self.directory.sync().map_err(LoadError::from)?;
-        Ok(self.load_locked(lock)?)
+        let len = |path: &Path| fs::metadata(path).map(|m| m.len()).ok();
+        let files = self.named_files(id).map_err(LoadError::from)?;
+        let before: Vec<_> = files.into_iter().map(|(path, name)| (len(&path), path, name)).collect();
+        let loaded = self.load_locked(lock)?;
+        let cut = before.into_iter().filter(|(before, path, _)| len(path) != *before);
+        Ok((loaded, cut.map(|(_, _, name)| name).collect()))
     }
 
     /// Removes the files of a session, or of all sessions, that are copies of what another place has; blocks.

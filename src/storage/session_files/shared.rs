@@ -1,11 +1,14 @@
 //! What has changed in the files of a session that other servers share, until it is committed.
 
+use std::fs::OpenOptions;
+use std::io;
 use std::sync::Arc;
 
 use super::SessionFiles;
 use crate::storage::file_names;
 use crate::storage::history_file::HistoryFile;
 use crate::storage::shared::FileChange;
+use crate::storage::syncer::SyncFile;
 
 /// Changes that are not committed yet.
 #[derive(Debug)]
@@ -16,9 +19,20 @@ pub(super) struct Shared {
 }
 
 impl SessionFiles {
-    /// From now on the changes of a session that exists are noted.
-    pub fn share_existing(&mut self, epoch: i64) {
-        self.shared = Some(Shared { epoch, changes: Vec::new() });
+    /// From now on the changes of a session that exists are noted. These files were cut, so others have too much of them.
+    ///
+    /// # Errors
+    /// When such a file cannot be opened.
+    pub fn share_existing(&mut self, epoch: i64, cut: &[String]) -> io::Result<()> {
+        let mut changes = Vec::new();
+        for file in cut {
+            let source = SyncFile::open(OpenOptions::new().read(true), &self.dir.path().join(file))?;
+            let len = source.file.metadata()?.len();
+            changes.push(FileChange::Remove { file: file.clone() });
+            changes.push(FileChange::Copy { file: file.clone(), at: 0, len, source });
+        }
+        self.shared = Some(Shared { epoch, changes });
+        Ok(())
     }
 
     /// The same for a new session, which is in its first epoch.

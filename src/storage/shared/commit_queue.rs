@@ -92,6 +92,11 @@ impl<T> CommitQueue<T> {
         });
     }
 
+    /// Whether changes of this session are not known to be committed.
+    pub fn has(&self, session: &str) -> bool {
+        self.requests.iter().any(|request| request.session == session)
+    }
+
     /// Number of requests whose outcome is unknown.
     pub fn len(&self) -> usize {
         self.requests.len()

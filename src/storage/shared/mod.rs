@@ -91,6 +91,9 @@ pub trait SharedSessions: Debug + Send + Sync {
     /// When there is no such session, it has another owner, or the database is away.
     fn claim(&self, id: &str) -> Result<i64, SharedError>;
 
+    /// This server does not go on with a session, and has nothing of it to commit: others may take it over, soon.
+    fn release(&self, id: &str);
+
     /// Writes the files of a session to a directory. Blocks.
     ///
     /// # Errors

@@ -121,19 +121,32 @@ pub(super) async fn list(client: &PgClient) -> Result<Vec<(String, Option<String
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
+/// Has the database know that this server does not go on with sessions that it has as its own, but for those kept.
+pub(super) async fn release(
+    client: &PgClient,
+    owner: &str,
+    is_kept: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let sql = "SELECT id, epoch FROM drawhall_sessions WHERE owner = $1";
+    let rows = client.client.query(sql, &[&owner]).await?;
+    for row in rows {
+        let (id, epoch): (String, i64) = (row.get(0), row.get(1));
+        if !is_kept(&id) {
+            let sql = "UPDATE drawhall_sessions SET owner = '' WHERE id = $1 AND epoch = $2 AND owner = $3";
+            client.client.execute(sql, &[&id, &epoch, &owner]).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Sessions without an owner, and those that another server has taken over.
 pub(super) async fn news(
     client: &PgClient,
     owner: &str,
     owned: &[String],
-    given_up: &[String],
     known: &HashMap<String, i64>,
 ) -> Result<OwnershipNews, Error> {
     let mut news = OwnershipNews::default();
-    if !given_up.is_empty() {
-        let sql = "UPDATE drawhall_sessions SET owner = '' WHERE owner = $1 AND id = ANY($2)";
-        client.client.execute(sql, &[&owner, &given_up]).await?;
-    }
     let sql = "SELECT id FROM drawhall_sessions WHERE id = ANY($1) AND owner <> $2";
     let lost = client.client.query(sql, &[&owned, &owner]).await?;
     if cfg!(not(feature = "sabotage-fence")) {
