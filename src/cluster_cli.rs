@@ -79,13 +79,19 @@ fn export_sessions(url: &ClusterUrl, to: &Path) -> Result<(), Failure> {
     if file_names::has_sessions(dir.path())? {
         return Err(format!("{} has sessions already", to.display()).into());
     }
-    let all = sessions.list()?;
-    for (id, _) in &all {
-        sessions.fetch(id, dir.path())?;
+    let (mut written, mut failed) = (0, 0);
+    for (id, _) in sessions.list()? {
+        match sessions.fetch(&id, dir.path()) {
+            Ok(()) => written += 1,
+            Err(error) => {
+                failed += 1;
+                outln!("session {id}: {error}");
+            }
+        }
     }
     dir.close();
-    outln!("{} sessions were written to {}", all.len(), to.display());
-    Ok(())
+    outln!("{written} sessions were written to {}", to.display());
+    if failed > 0 { Err(format!("{failed} sessions could not be read").into()) } else { Ok(()) }
 }
 
 fn status(url: &ClusterUrl) -> Result<(), Failure> {
@@ -107,7 +113,7 @@ fn status(url: &ClusterUrl) -> Result<(), Failure> {
     }
     let sessions = shared(url)?.list()?;
     let unowned = sessions.iter().filter(|(_, server)| server.is_none()).count();
-    outln!("shared sessions: {}, {unowned} of them at no server", sessions.len());
+    outln!("shared sessions: {}, {unowned} of them without an owner", sessions.len());
     outln!("accounts: {}", database.accounts()?.len());
     for (name, kind) in [
         ("addresses", BanKind::Address),

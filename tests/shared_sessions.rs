@@ -8,6 +8,7 @@ use std::process::Command;
 
 use common::child::{run_child, spawn_child};
 use common::client::system_id;
+use common::http::request;
 use common::postgres::PostgresDatabase;
 use common::{Client, TestServer, eventually};
 use drawhall::app::{ServeOptions, start};
@@ -46,14 +47,6 @@ fn draw(client: &mut Client, stroke: &[u8]) {
     client.until(|m| m.kind == STROKE && m.payload == stroke);
 }
 
-fn strokes_until(client: &mut Client, last: &[u8]) -> Vec<Vec<u8>> {
-    let mut strokes = Vec::new();
-    while strokes.last().is_none_or(|stroke: &Vec<u8>| stroke != last) {
-        strokes.push(client.until(|m| m.kind == STROKE).payload);
-    }
-    strokes
-}
-
 /// Joins a session that another server may just be taking over.
 fn rejoin(server: &TestServer, name: &str, session: &str, hidx: &str) -> (Client, Value) {
     let mut joined = None;
@@ -89,11 +82,15 @@ fn another_server_goes_on_with_the_sessions_of_one_that_stops() {
 
     let (mut back, answer) = rejoin(&other.server, "guest", &session, &hidx);
     assert_eq!(answer["join"]["skip"], true, "{answer}");
-    assert_eq!(strokes_until(&mut back, b"third"), [b"third".to_vec()], "what was missed, and nothing else");
+    assert_eq!(
+        back.contents_until(STROKE, b"third"),
+        [b"third".to_vec()],
+        "what was missed, and nothing else"
+    );
     let mut newcomer = other.server.connect();
     newcomer.join("newcomer", &session);
     let all = [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()];
-    assert_eq!(strokes_until(&mut newcomer, b"third"), all);
+    assert_eq!(newcomer.contents_until(STROKE, b"third"), all);
     back.command("gain-op", json!(["secret"]), json!({}));
     back.reply(|v| {
         v["type"] == "sessionconf" || v["message"].as_str().is_some_and(|m| m.contains("operator"))
@@ -106,7 +103,7 @@ fn another_server_goes_on_with_the_sessions_of_one_that_stops() {
     drop((back, newcomer));
     let third = node(&database);
     let (mut again, _) = rejoin(&third.server, "guest", &session, "");
-    assert_eq!(strokes_until(&mut again, b"third"), all);
+    assert_eq!(again.contents_until(STROKE, b"third"), all);
 }
 
 /// A server in a process of its own, which can be killed.
@@ -136,7 +133,7 @@ fn nothing_that_was_shown_is_lost_when_a_server_is_killed() {
     process.kill().unwrap();
     process.wait().unwrap();
     let (mut back, _) = rejoin(&other.server, "host", &session, "");
-    assert_eq!(strokes_until(&mut back, last), strokes);
+    assert_eq!(back.contents_until(STROKE, last), strokes);
     draw(&mut back, b"on");
 }
 
@@ -149,7 +146,7 @@ fn an_owner_that_was_given_up_shows_nothing_more() {
     draw(&mut host, b"before");
     let mut guest = one.server.connect();
     guest.join("guest", &session);
-    strokes_until(&mut guest, b"before");
+    guest.contents_until(STROKE, b"before");
     // Another server has taken it over while this one was paused.
     database.execute(
         "INSERT INTO drawhall_nodes (incarnation, name, address, seen) \
@@ -188,15 +185,17 @@ fn nothing_is_shown_before_it_is_committed() {
     let mut guest = one.server.connect();
     guest.join("guest", &session);
     draw(&mut host, b"before");
-    strokes_until(&mut guest, b"before");
+    guest.contents_until(STROKE, b"before");
     database.set_away(true);
     host.send(STROKE, 1, b"waits");
+    let failed = || one.server.metrics.commit_errors.get() > 0;
+    eventually("it is tried to commit the stroke", failed);
     // Connections go on.
     guest.send(2, 0, &[0]);
     let next = guest.until(|m| m.kind == STROKE || m.kind == 2);
     assert_eq!(next.kind, 2, "{next}");
     database.set_away(false);
-    assert_eq!(strokes_until(&mut guest, b"waits"), [b"waits".to_vec()]);
+    assert_eq!(guest.contents_until(STROKE, b"waits"), [b"waits".to_vec()]);
 }
 
 #[test]
@@ -215,6 +214,26 @@ fn what_has_ended_does_not_come_back() {
 }
 
 #[test]
+fn a_restored_session_is_shared_again() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let restoring = options(&database.url(), directory.path());
+    let one =
+        TestServer::start_with("", ServeOptions { keep_ended: true, admin_port: Some(0), ..restoring });
+    let other = node(&database);
+    let mut host = one.connect();
+    let session = host.host_running("host");
+    draw(&mut host, b"before the end");
+    drop(host);
+    eventually("it has ended", || !lists(&one, &session));
+    let path = format!("/api/ended/{session}/restore");
+    let restored = || request(one.admin.unwrap(), "POST", &path, "", None).status;
+    eventually("it can be restored", || restored() == 200);
+    let (mut guest, _) = rejoin(&other.server, "guest", &session, "");
+    assert_eq!(guest.contents_until(STROKE, b"before the end"), [b"before the end".to_vec()]);
+}
+
+#[test]
 fn resets_are_taken_over() {
     let Some(database) = PostgresDatabase::create() else { return };
     let (mut one, other) = (node(&database), node(&database));
@@ -228,7 +247,7 @@ fn resets_are_taken_over() {
     draw(&mut host, b"new");
     one.server.stop();
     let (mut back, _) = rejoin(&other.server, "host", &session, "");
-    assert_eq!(strokes_until(&mut back, b"new"), [vec![5; 40_000], b"new".to_vec()]);
+    assert_eq!(back.contents_until(STROKE, b"new"), [vec![5; 40_000], b"new".to_vec()]);
 }
 
 fn run_cluster(database: &PostgresDatabase, action: &str, directory: &Path) -> String {
@@ -268,7 +287,7 @@ fn sessions_move_from_a_directory_to_the_database_and_back() {
     database.execute("UPDATE drawhall_sessions SET owner = (SELECT incarnation FROM drawhall_nodes)");
     let (mut guest, _) = rejoin(&node.server, "guest", &session, "");
     let both = [b"first".to_vec(), b"second".to_vec()];
-    assert_eq!(strokes_until(&mut guest, b"second"), both);
+    assert_eq!(guest.contents_until(STROKE, b"second"), both);
     draw(&mut guest, b"third");
     let done = run_cluster(&database, "export-sessions", to.path());
     assert!(done.contains("1 sessions were written"), "{done}");
@@ -276,11 +295,11 @@ fn sessions_move_from_a_directory_to_the_database_and_back() {
     assert!(refused.contains("has sessions already"), "{refused}");
     let back = TestServer::storing("", to.path());
     let (mut guest, _) = rejoin(&back, "guest", &session, "");
-    assert_eq!(strokes_until(&mut guest, b"third"), [&both[..], &[b"third".to_vec()]].concat());
+    assert_eq!(guest.contents_until(STROKE, b"third"), [&both[..], &[b"third".to_vec()]].concat());
     let mut status = Command::new(env!("CARGO_BIN_EXE_drawhall"));
     let status = status.args(["cluster", "status"]).env("DRAWHALL_CLUSTER", database.url()).output().unwrap();
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert!(status.contains("shared sessions: 1, 0 of them at no server"), "{status}");
+    assert!(status.contains("shared sessions: 1, 0 of them without an owner"), "{status}");
 }
 
 #[actix_rt::test]
@@ -288,4 +307,8 @@ async fn sessions_are_shared_by_servers_with_links_and_a_directory() {
     let none = ServeOptions { cluster_sessions: true, ..ServeOptions::default() };
     let error = start(&none).map(|_| ()).unwrap_err().to_string();
     assert_eq!(error, "--cluster-sessions: it needs --cluster and --cluster-listen");
+    let Some(database) = PostgresDatabase::create() else { return };
+    let in_memory = ServeOptions { sessions: None, ..options(&database.url(), Path::new("")) };
+    let error = start(&in_memory).map(|_| ()).unwrap_err().to_string();
+    assert!(error.starts_with("--cluster-sessions: it needs --sessions DIR"), "{error}");
 }

@@ -1,9 +1,14 @@
 //! How a server stops.
 
+use std::time::Duration;
+
 use super::RunningServer;
 use crate::actors::server::{ServerDeps, Stop};
 use crate::background::BackgroundThread;
 use crate::blocking::Job;
+
+/// How long a database may take to remove this server from its list.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 
 impl RunningServer {
     /// Shuts down: stops accepting, tells everybody, ends threads.
@@ -70,10 +75,12 @@ impl RunningServer {
     async fn leave_cluster(&self) {
         let (Some(cluster), Some(database)) = (&self.parts.cluster, self.database.clone()) else { return };
         let incarnation = cluster.node.incarnation.clone();
-        let removed =
-            self.parts.blocking_pool.run(Job::FileIo, move || database.remove_node(&incarnation)).await;
-        if let Some(Err(error)) = removed {
-            tracing::warn!("this server stays in the list of the cluster for some seconds: {error}");
-        }
+        let removing = self.parts.blocking_pool.run(Job::FileIo, move || database.remove_node(&incarnation));
+        let error = match tokio::time::timeout(LEAVE_LIMIT, removing).await {
+            Ok(None | Some(Ok(()))) => return,
+            Ok(Some(Err(error))) => error.to_string(),
+            Err(_) => "the database does not answer".to_owned(),
+        };
+        tracing::warn!("this server stays in the list of the cluster for some seconds: {error}");
     }
 }

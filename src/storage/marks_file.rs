@@ -183,15 +183,22 @@ impl MarksFile {
         Ok((MarksFile { file, count: write.marks.len() }, bytes))
     }
 
-    /// Notes that somebody has joined since the history began; returns the whole content.
+    /// Notes that somebody has joined since the history began.
     ///
     /// # Errors
     /// When that cannot be written.
-    pub(super) fn set_joined(&mut self) -> io::Result<Vec<u8>> {
+    pub(super) fn set_joined(&mut self) -> io::Result<()> {
         let mut head = [0; HEADER_LEN];
         self.file.read_exact_at(&mut head, 0)?;
         head[JOINED_AT] = 1;
-        self.file.write_all_at(&with_crc(head), 0)?;
+        self.file.write_all_at(&with_crc(head), 0)
+    }
+
+    /// The whole content.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn content(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; HEADER_LEN + self.count * MARK_LEN];
         self.file.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)

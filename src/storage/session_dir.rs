@@ -7,6 +7,7 @@
 mod cleanup;
 pub mod ended;
 mod loading;
+pub mod shared;
 mod unavailable;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -117,7 +117,7 @@ pub struct SessionFiles {
     /// Number of history files so far.
     files: u32,
     /// What is to be committed, if other servers share the session.
-    shared: Option<shared::Shared>,
+    pending: Option<shared::PendingChanges>,
 }
 
 impl SessionFiles {
@@ -142,7 +142,7 @@ impl SessionFiles {
             previous: 0,
             has_joined: false,
             files: 0,
-            shared: None,
+            pending: None,
         }
     }
 
@@ -179,7 +179,7 @@ impl SessionFiles {
             history_name,
             dir,
             files,
-            shared: None,
+            pending: None,
         }
     }
 
@@ -280,14 +280,15 @@ impl SessionFiles {
             end += chunk.len() as i64;
         }
         self.dir.syncer().queue(&history.sync);
-        let file = history.clone();
-        let mut at = file.offset_of(from);
-        for chunk in chunks {
-            let (name, bytes) = (self.history_name.clone(), chunk.clone());
-            self.share(|| FileChange::Write { file: name, at, bytes });
-            at += chunk.len() as u64;
+        if let Some(pending) = &mut self.pending {
+            let mut at = history.offset_of(from);
+            for bytes in chunks.iter().cloned() {
+                let len = bytes.len() as u64;
+                pending.push(FileChange::Write { file: self.history_name.clone(), at, bytes });
+                at += len;
+            }
         }
-        Ok(Some(StoredHistory { generation: None, file, end }))
+        Ok(Some(StoredHistory { generation: None, file: history.clone(), end }))
     }
 
     /// Calls fsync on history and journal; blocks.

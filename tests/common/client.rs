@@ -256,6 +256,15 @@ impl Client {
         self.until(|m| m.json().is_some_and(|v| fits(&v))).json().unwrap()
     }
 
+    /// The content of the messages of a type, up to one that has this content.
+    pub fn contents_until(&mut self, kind: u8, last: &[u8]) -> Vec<Vec<u8>> {
+        let mut contents = Vec::new();
+        while contents.last().is_none_or(|content: &Vec<u8>| content != last) {
+            contents.push(self.until(|m| m.kind == kind).payload);
+        }
+        contents
+    }
+
     /// Reads until the connection ends, and returns everything.
     pub fn rest(&mut self) -> Vec<Received> {
         std::iter::from_fn(|| self.next()).collect()

@@ -1,4 +1,4 @@
-//! Judges what a run has observed: the verdicts of issue 22.
+//! Judges what a run has observed: the verdicts on a run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

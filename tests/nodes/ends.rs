@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::common::child::spawn_child;
 use crate::common::postgres::PostgresDatabase;
 use crate::common::{Client, eventually};
-use crate::{CHILD, CHILD_SESSIONS, STROKE, ask_to_join, listed, node, strokes_until, wait_for};
+use crate::{CHILD, CHILD_SESSIONS, STROKE, ask_to_join, listed, node, wait_for};
 
 /// A server in a process of its own, and a client of it.
 fn child_of(database: &PostgresDatabase, sessions: Option<&std::path::Path>) -> (Child, Client) {
@@ -94,7 +94,7 @@ fn sessions_of_a_server_that_was_killed_are_joined_again_after_its_start() {
         guest = other.connect();
         ask_to_join(&mut guest, "guest", &session, "")["state"] == "join"
     });
-    assert_eq!(strokes_until(&mut guest, b"before"), [b"before".to_vec()]);
+    assert_eq!(guest.contents_until(STROKE, b"before"), [b"before".to_vec()]);
     process.kill().unwrap();
     process.wait().unwrap();
 }

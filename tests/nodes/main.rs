@@ -46,15 +46,6 @@ fn wait_for(server: &TestServer, session: &str) {
     eventually("the other server lists the session", || listed(server).iter().any(|s| s["id"] == session));
 }
 
-/// The content of the strokes until one says `last`.
-fn strokes_until(client: &mut Client, last: &[u8]) -> Vec<Vec<u8>> {
-    let mut strokes = Vec::new();
-    while strokes.last().is_none_or(|stroke: &Vec<u8>| stroke != last) {
-        strokes.push(client.until(|m| m.kind == STROKE).payload);
-    }
-    strokes
-}
-
 /// Logs in and asks to join with a password; returns the answer.
 fn ask_to_join(client: &mut Client, name: &str, session: &str, password: &str) -> Value {
     client.ident(name);
@@ -77,7 +68,7 @@ fn clients_of_one_server_draw_in_a_session_of_the_other() {
     let mut relayed = other.connect();
     let user = relayed.join("guest", &session);
     assert!(user > 1);
-    let strokes = strokes_until(&mut relayed, b"last");
+    let strokes = relayed.contents_until(STROKE, b"last");
     assert_eq!(strokes, [&large[..], &[b"last".to_vec()]].concat(), "the whole history, in order");
     // The server makes every message one of its sender's.
     relayed.send(STROKE, 1, b"from afar");
@@ -88,7 +79,7 @@ fn clients_of_one_server_draw_in_a_session_of_the_other() {
     // Over WebSocket as well.
     let mut web = other.connect_websocket("Origin: http://127.0.0.1\r\n").unwrap();
     web.join("web", &session);
-    let strokes = strokes_until(&mut web, b"answer");
+    let strokes = web.contents_until(STROKE, b"answer");
     assert_eq!(strokes.len(), 203);
     web.send(STROKE, 0, b"from the web");
     for client in [&mut host, &mut relayed] {
@@ -180,7 +171,7 @@ fn whoever_comes_back_through_another_server_gets_only_what_is_new() {
     back.command("join", json!([session]), json!({"s": system_id("guest"), "hidx": hidx}));
     let joined = back.reply(|v| v["state"] == "join");
     assert_eq!(joined["join"]["skip"], true, "{joined}");
-    assert_eq!(strokes_until(&mut back, b"new"), [b"new".to_vec()]);
+    assert_eq!(back.contents_until(STROKE, b"new"), [b"new".to_vec()]);
 }
 
 #[test]

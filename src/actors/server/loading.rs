@@ -8,7 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use actix::prelude::*;
 
 use super::directory::{Missing, Residency, SessionEntry, Unreadable, Waiter};
-use super::shared::{self, NotLoaded};
 use super::{Server, SessionDir, SessionMachine, SessionSummary, Suspended};
 use crate::actors::messages::{SessionHandle, ToSession};
 use crate::blocking::Job;
@@ -16,6 +15,7 @@ use crate::entropy::seeded_rng;
 use crate::rules::session::persistence::stored_description;
 use crate::rules::session::{Cx, Effect, ListingUpdate, Rollback};
 use crate::rules::time::Timestamp;
+use crate::storage::session_dir::shared::NotLoaded;
 use crate::storage::session_dir::{LoadError, LoadedSession};
 use crate::trace::Origin;
 
@@ -70,7 +70,7 @@ impl Server {
             match shared {
                 None => listed,
                 Some(shared) => {
-                    shared::import_restored(&session_dir, &shared, &listed);
+                    session_dir.import_restored(&*shared, &listed);
                     // They are found in the database.
                     Vec::new()
                 }
@@ -137,7 +137,11 @@ impl Server {
         let (is_traced, shared) = (self.parts.trace.is_some(), self.parts.shared.clone());
         let loading = self.parts.blocking_pool.run(Job::FileIo, move || {
             let before = if is_traced { session_dir.files_of(&name) } else { Vec::new() };
-            shared::load(&session_dir, shared.as_ref(), &name).map(|loaded| {
+            let loaded = match &shared {
+                None => session_dir.load(&name).map_err(NotLoaded::from),
+                Some(shared) => session_dir.load_shared(&**shared, &name),
+            };
+            loaded.map(|loaded| {
                 // Those of a shared session were fetched meanwhile.
                 let is_fetched = is_traced && shared.is_some();
                 let files = if is_fetched { session_dir.files_of(&name) } else { before };

@@ -13,11 +13,10 @@ use super::directory::{Residency, SessionEntry, Waiter};
 use crate::actors::messages::ToSession;
 use crate::blocking::Job;
 use crate::db::nodes::Node;
-use crate::rules::metadata::SessionSummary;
 use crate::rules::session::persistence::Suspended;
 use crate::rules::time::Timestamp;
-use crate::storage::session_dir::{LoadError, LoadedSession, SessionDir};
-use crate::storage::shared::{FileChange, OwnershipNews, SharedError, SharedSessions};
+use crate::storage::session_dir::SessionDir;
+use crate::storage::shared::{OwnershipNews, SharedSessions};
 
 /// How often the database is asked for sessions without an owner.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,72 +25,36 @@ const CLAIM_RETRY: Duration = Duration::from_millis(400);
 /// Attempts to get at a session that another server has, of which it does not tell.
 const MAX_CLAIMS: u8 = 10;
 
-/// Why a session was not loaded.
-#[derive(Debug)]
-pub(super) enum NotLoaded {
-    /// Its files cannot be read.
-    Unreadable(LoadError),
-    /// Another server has it.
-    Owned,
-    /// It has ended.
-    Ended,
-}
-
-impl From<LoadError> for NotLoaded {
-    fn from(error: LoadError) -> NotLoaded {
-        NotLoaded::Unreadable(error)
-    }
-}
-
-impl From<SharedError> for NotLoaded {
-    fn from(error: SharedError) -> NotLoaded {
-        match error {
-            SharedError::NotFound => NotLoaded::Ended,
-            SharedError::Owned | SharedError::Taken => NotLoaded::Owned,
-            SharedError::File(error) => LoadError::from(error).into(),
-            SharedError::Database(_) => LoadError::from(std::io::Error::other(error)).into(),
-        }
-    }
-}
-
-/// Loads a session from its files, which are fetched from the database first if servers share it; blocks.
-pub(super) fn load(
-    dir: &Arc<SessionDir>,
-    shared: Option<&Arc<dyn SharedSessions>>,
-    id: &str,
-) -> Result<LoadedSession, NotLoaded> {
-    let Some(shared) = shared else { return Ok(dir.load(id)?) };
-    let epoch = shared.claim(id)?;
-    let loaded = dir.load_fetched(id, |path| shared.fetch(id, path).map_err(NotLoaded::from));
-    let loaded = loaded.and_then(|(mut loaded, cut)| {
-        loaded.store.share_existing(epoch, &cut).map_err(LoadError::from)?;
-        Ok(loaded)
-    });
-    loaded.inspect_err(|_| shared.release(id))
-}
-
 impl Server {
     /// Asks the database for sessions without an owner, from now on.
     pub(super) fn follow_ownership(&self, ctx: &mut Context<Self>) {
         if self.parts.shared.is_some() {
-            ctx.run_later(POLL_INTERVAL, Self::ask_for_ownership);
+            self.ask_later(false, ctx);
         }
     }
 
-    fn ask_for_ownership(&mut self, ctx: &mut Context<Self>) {
+    /// Asks after a while; `is_failing` if the last attempt has failed, which is logged once.
+    fn ask_later(&self, is_failing: bool, ctx: &mut Context<Self>) {
+        ctx.run_later(POLL_INTERVAL, move |server, ctx| server.ask_for_ownership(is_failing, ctx));
+    }
+
+    fn ask_for_ownership(&mut self, is_failing: bool, ctx: &mut Context<Self>) {
         let Some(shared) = self.parts.shared.clone() else { return };
         // What the directory does not have as such is told again: the last news of its server may have come late.
         let is_listed = |id: &str| self.directory.find(id).is_some_and(SessionEntry::is_unowned);
         let known = self.unowned.iter().filter(|(id, _)| is_listed(id));
         let known: HashMap<String, i64> = known.map(|(id, last)| (id.clone(), last.epoch)).collect();
         let asking = self.parts.blocking_pool.run(Job::FileIo, move || shared.news(&known));
-        ctx.spawn(asking.into_actor(self).map(|news, server, ctx| {
+        ctx.spawn(asking.into_actor(self).map(move |news, server, ctx| {
             match news {
                 Some(Ok(news)) => server.ownership(news, ctx),
-                Some(Err(error)) => tracing::debug!("sessions of other servers are not known: {error}"),
-                None => {}
+                Some(Err(error)) if !is_failing => {
+                    tracing::warn!("sessions of servers that are gone are not taken over for now: {error}");
+                    return server.ask_later(true, ctx);
+                }
+                Some(Err(_)) | None => return server.ask_later(is_failing, ctx),
             }
-            ctx.run_later(POLL_INTERVAL, Self::ask_for_ownership);
+            server.ask_later(false, ctx);
         }));
     }
 
@@ -178,7 +141,7 @@ impl Server {
         ctx: &mut Context<Self>,
     ) {
         let (dir, name) = (dir.clone(), id.clone());
-        let ending = self.parts.blocking_pool.run(Job::FileIo, move || end(&dir, &shared, &name));
+        let ending = self.parts.blocking_pool.run(Job::FileIo, move || dir.end_shared(&*shared, &name));
         ctx.spawn(ending.into_actor(self).map(move |ended, _, _| {
             if let Some(Err(error)) = ended {
                 tracing::error!("session {id} has expired and cannot be ended: {error}");
@@ -191,32 +154,4 @@ impl Server {
         self.session_ended(id);
         self.stopped_if_idle();
     }
-}
-
-/// Adds sessions that were restored from ended ones to the database; blocks.
-pub(super) fn import_restored(
-    dir: &SessionDir,
-    shared: &Arc<dyn SharedSessions>,
-    restored: &[SessionSummary],
-) {
-    for session in restored {
-        let files = dir.named_files(&session.id).map_err(SharedError::from);
-        match files.and_then(|files| shared.import(session, &files)) {
-            Ok(()) => tracing::info!("stored session {} is there again", session.id),
-            Err(error) => tracing::error!("session {} cannot be restored: {error}", session.id),
-        }
-    }
-}
-
-/// Ends a session that is not loaded, if no other server has it; blocks until that is queued.
-///
-/// # Errors
-/// When the database is away.
-pub(super) fn end(dir: &SessionDir, shared: &Arc<dyn SharedSessions>, id: &str) -> Result<(), SharedError> {
-    match shared.claim(id) {
-        Ok(epoch) => drop(shared.commit(id, epoch, vec![FileChange::End])),
-        Err(SharedError::NotFound | SharedError::Owned) => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    Ok(dir.remove_copies(Some(id))?)
 }

@@ -118,6 +118,8 @@ pub struct Session {
     shared: Option<Arc<dyn SharedSessions>>,
     /// The blocking pool is writing; nothing is sent until it is done (write-ahead).
     storing: bool,
+    /// Nothing is sent because a shared session cannot be stored.
+    is_held: bool,
     /// Storing has failed; time of the next retry.
     retry_ms: Option<u64>,
     recording: Option<Recording>,
@@ -197,6 +199,7 @@ impl Session {
             store,
             shared,
             storing: false,
+            is_held: false,
             retry_ms: None,
             recording,
             trace,

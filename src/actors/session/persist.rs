@@ -90,7 +90,7 @@ impl Session {
             if store.is_shared() && store.exists() && outcome.error.is_some() {
                 return session.hold(store, outcome, waiting, ctx);
             }
-            session.storing = false;
+            (session.storing, session.is_held) = (false, false);
             let refused = !store.exists();
             session.store = Some(store);
             if refused {

@@ -56,9 +56,15 @@ impl Session {
             self.machine.history().stored(stored);
         }
         self.count(Counted::StorageError);
-        let error = result.error.map_or_else(String::new, |error| error.to_string());
-        tracing::error!("session {}: nothing is shown until it can be stored: {error}", self.machine.id());
-        if self.ending.is_some() {
+        if !std::mem::replace(&mut self.is_held, true) {
+            let error = result.error.map_or_else(String::new, |error| error.to_string());
+            tracing::error!(
+                "session {}: nothing is shown until it can be stored: {error}",
+                self.machine.id()
+            );
+        }
+        if let Some(ending) = self.ending.take() {
+            self.end_shared(&store, ending);
             return self.lost(CommitOutcome::GivenUp, ctx);
         }
         ctx.run_later(RETRY, move |session, ctx| {
@@ -77,9 +83,19 @@ impl Session {
         }
         let (why, message) = match outcome {
             CommitOutcome::Lost => {
-                ("another server has taken it over", "Another server goes on with this session")
+                self.metrics.sessions_lost.count();
+                (
+                    "another server has taken it over",
+                    "Another server goes on with this session, please reconnect",
+                )
             }
-            _ => ("it cannot be stored", "The server cannot store this session any more"),
+            CommitOutcome::Taken => {
+                ("its alias is taken at another server", "A session with this id or alias already exists")
+            }
+            CommitOutcome::GivenUp | CommitOutcome::Committed => (
+                "it cannot be stored",
+                "The server cannot store this session any more, please reconnect, or try again later",
+            ),
         };
         tracing::warn!("session {}: it ends here: {why}", self.machine.id());
         if let Some(shared) = &self.shared {
@@ -92,8 +108,7 @@ impl Session {
         let mut conns: Vec<ConnId> = self.members.keys().copied().filter(|conn| !waits(conn)).collect();
         conns.sort_unstable();
         let reason = DisconnectReason::Shutdown;
-        let op =
-            |conn| (conn, ClientOp::Disconnect { reason, message: format!("{message}, please reconnect") });
+        let op = |conn| (conn, ClientOp::Disconnect { reason, message: message.to_owned() });
         self.deliver(conns.into_iter().map(op).collect());
         self.ended = true;
         self.ending = None;

@@ -11,7 +11,7 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connect::{Connector, full_text};
+use super::connect::{Connector, full_text, set_limits};
 use super::{CONNECT_TIMEOUT, NO_ANSWER};
 
 /// A client, with the task that drives its connection.
@@ -28,33 +28,28 @@ impl Drop for PgClient {
 }
 
 impl PgClient {
-    /// Connects. Statements take no longer than the limit.
+    /// Connects. Statements may take as long as the limit.
     ///
     /// # Errors
     /// When the server does not answer, or refuses.
     pub(super) async fn connect(connector: &Connector, limit: Duration) -> Result<PgClient, String> {
         let connecting = async {
-            match connector.tls() {
+            let connected = match connector.tls() {
                 None => {
                     let (client, connection) = connector.config().connect(NoTls).await?;
-                    Ok::<_, tokio_postgres::Error>(Self::drive(client, connection))
+                    Self::drive(client, connection)
                 }
                 Some(tls) => {
                     let tls = MakeRustlsConnect::new(tls.clone());
                     let (client, connection) = connector.config().connect(tls).await?;
-                    Ok(Self::drive(client, connection))
+                    Self::drive(client, connection)
                 }
-            }
+            };
+            connected.client.batch_execute(&set_limits(limit)).await?;
+            Ok::<_, tokio_postgres::Error>(connected)
         };
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
-        let connected = connected.map_err(|_| NO_ANSWER.to_owned())?.map_err(|error| full_text(&error))?;
-        let limit = limit.as_millis();
-        let set = format!(
-            "SET statement_timeout = {limit}; SET lock_timeout = {limit}; \
-             SET idle_in_transaction_session_timeout = {limit}"
-        );
-        connected.client.batch_execute(&set).await.map_err(|error| full_text(&error))?;
-        Ok(connected)
+        connected.map_err(|_| NO_ANSWER.to_owned())?.map_err(|error| full_text(&error))
     }
 
     fn drive<S, T>(client: Client, mut connection: Connection<S, T>) -> PgClient

@@ -1,6 +1,7 @@
 //! Connecting to PostgreSQL, and its migrations.
 
 use std::error::Error;
+use std::time::Duration;
 
 use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
@@ -75,16 +76,20 @@ impl Connector {
                 AsyncPgConnection::try_from_client_and_connection(client, connection).await?
             }
         };
-        // A little earlier than our own limit.
-        let timeout = STATEMENT_TIMEOUT.as_millis() * 3 / 4;
         let node = self.node.replace('\'', "''");
-        let set = format!(
-            "SET statement_timeout = {timeout}; SET lock_timeout = {timeout}; \
-             SET idle_in_transaction_session_timeout = {timeout}; SET drawhall.node = '{node}'"
-        );
+        let set = format!("{}; SET drawhall.node = '{node}'", set_limits(STATEMENT_TIMEOUT));
         connection.batch_execute(&set).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
         Ok(connection)
     }
+}
+
+/// Statements with which the database ends what takes too long, a little earlier than this program does.
+pub(super) fn set_limits(limit: Duration) -> String {
+    let limit = limit.as_millis() * 3 / 4;
+    format!(
+        "SET statement_timeout = {limit}; SET lock_timeout = {limit}; \
+         SET idle_in_transaction_session_timeout = {limit}"
+    )
 }
 
 /// An error with those that it comes from.

@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::rules::metadata::SessionSummary;
 use crate::storage::shared::{
     CommitOutcome, CommitQueue, Committing, FileChange, OwnershipNews, SharedError, SharedSessions,
+    read_copies,
 };
 use commit::Committer;
 
@@ -33,7 +34,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// The longest of these delays.
 const MAX_RETRY: Duration = Duration::from_secs(1);
 /// How long changes are tried to be committed. Then clients had better look for another server.
-const PATIENCE: Duration = Duration::from_secs(30);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 /// Time that a server that stops waits for what is to be committed.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// Sessions whose files are read or written at once.
@@ -44,7 +45,7 @@ const FILES_TIMEOUT: Duration = Duration::from_secs(120);
 type Queue = CommitQueue<oneshot::Sender<CommitOutcome>>;
 
 /// What the committing task and those who wait for it share.
-struct State {
+struct CommitState {
     /// This server, as its row in `drawhall_nodes` has it.
     owner: String,
     queue: Mutex<Queue>,
@@ -56,13 +57,21 @@ struct State {
     owned: Mutex<HashSet<String>>,
 }
 
+impl CommitState {
+    fn count_uncommitted(&self) {
+        self.metrics.uncommitted_bytes.set(self.queue.lock().held());
+    }
+}
+
 /// Sessions in a PostgreSQL database.
 pub(in crate::db) struct PgSessions {
     background: Background,
     connector: Arc<Connector>,
-    state: Arc<State>,
-    /// For short questions.
+    state: Arc<CommitState>,
+    /// For news of owners.
     reader: Mutex<Option<PgClient>>,
+    /// For claims, which do not wait for news.
+    claimer: Mutex<Option<PgClient>>,
     /// Limits the connections for whole sessions.
     files: Semaphore,
     committing: JoinHandle<()>,
@@ -78,7 +87,7 @@ impl Drop for PgSessions {
     fn drop(&mut self) {
         self.committing.abort();
         // The tasks of a connection are on the thread in the background.
-        self.background.enter(|| drop(self.reader.get_mut().take()));
+        self.background.enter(|| drop((self.reader.get_mut().take(), self.claimer.get_mut().take())));
     }
 }
 
@@ -89,7 +98,7 @@ impl PgSessions {
         owner: &str,
         metrics: Arc<Metrics>,
     ) -> PgSessions {
-        let state = Arc::new(State {
+        let state = Arc::new(CommitState {
             owner: owner.to_owned(),
             queue: Mutex::default(),
             wake: Notify::new(),
@@ -103,7 +112,8 @@ impl PgSessions {
             background,
             connector,
             state,
-            reader: Mutex::new(None),
+            reader: Mutex::default(),
+            claimer: Mutex::default(),
             files: Semaphore::new(MAX_FILES),
             committing,
         }
@@ -112,11 +122,12 @@ impl PgSessions {
     /// Asks a short question, over a connection that stays open.
     fn ask<T>(
         &self,
+        kept: &Mutex<Option<PgClient>>,
         question: impl AsyncFnOnce(&PgClient) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, SharedError> {
-        let mut reader = self.reader.lock();
+        let mut kept = kept.lock();
         let answered = block_on(&self.background, async {
-            let client = match reader.take().filter(|client| !client.client.is_closed()) {
+            let client = match kept.take().filter(|client| !client.client.is_closed()) {
                 Some(client) => client,
                 None => PgClient::connect(&self.connector, STATEMENT_TIMEOUT).await?,
             };
@@ -124,7 +135,7 @@ impl PgSessions {
             let answer = answer
                 .map_err(|_| NO_ANSWER.to_owned())?
                 .map_err(|error| super::connect::full_text(&error))?;
-            *reader = Some(client);
+            *kept = Some(client);
             Ok(answer)
         });
         answered.map_err(SharedError::Database)
@@ -135,14 +146,13 @@ impl PgSessions {
         &self,
         work: impl AsyncFnOnce(&PgClient) -> Result<T, SharedError>,
     ) -> Result<T, SharedError> {
-        block_on(&self.background, async {
-            let permit = self.files.acquire().await;
-            let _permit = permit.map_err(|_| SharedError::Database(NO_ANSWER.into()))?;
-            let client =
-                PgClient::connect(&self.connector, FILES_TIMEOUT).await.map_err(SharedError::Database)?;
-            let done = tokio::time::timeout(FILES_TIMEOUT, work(&client)).await;
-            done.map_err(|_| SharedError::Database(NO_ANSWER.into()))?
-        })
+        let working = async {
+            let _permit = self.files.acquire().await.map_err(|_| SharedError::Database(NO_ANSWER.into()))?;
+            let client = PgClient::connect(&self.connector, FILES_TIMEOUT).await;
+            work(&client.map_err(SharedError::Database)?).await
+        };
+        let done = block_on(&self.background, async { tokio::time::timeout(FILES_TIMEOUT, working).await });
+        done.map_err(|_| SharedError::Database(NO_ANSWER.into()))?
     }
 }
 
@@ -153,15 +163,25 @@ impl From<tokio_postgres::Error> for SharedError {
 }
 
 /// Commits what is queued, until it is aborted.
-async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
+async fn commit_all(state: Arc<CommitState>, connector: Arc<Connector>) {
     let mut committer: Option<Committer> = None;
     let (mut failures, mut failing_since) = (0_u32, None);
     loop {
-        let (transaction, unreadable) = state.queue.lock().next_transaction();
-        tell(unreadable.into_iter().map(|waiting| (waiting, CommitOutcome::GivenUp)));
-        let Some(transaction) = transaction else {
+        let next = state.queue.lock().next_transaction();
+        let Some(transaction) = next else {
             state.wake.notified().await;
             continue;
+        };
+        let read = tokio::task::spawn_blocking(move || read_copies(&transaction)).await;
+        let transaction = match read {
+            Ok(Ok(transaction)) => transaction,
+            Ok(Err((session, error))) => {
+                tracing::error!("session {session}: its copy on this machine cannot be read: {error}");
+                give_up(&state, Some(&session));
+                continue;
+            }
+            // The runtime ends.
+            Err(_) => return,
         };
         let attempt = async {
             if committer.is_none() {
@@ -176,31 +196,26 @@ async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
             Ok(lost) => {
                 failing_since = None;
                 if std::mem::take(&mut failures) > 0 {
-                    tracing::info!("the database of sessions takes changes again");
+                    tracing::info!("commits to PostgreSQL work again");
                 }
                 state.owned.lock().retain(|id| !lost.contains(id));
-                let metrics = &state.metrics;
-                metrics.commits.record(begun.elapsed().as_millis() as u64);
-                lost.iter().for_each(|_| metrics.sessions_lost.count());
+                state.metrics.commits.record(begun.elapsed().as_millis() as u64);
                 let told = state.queue.lock().committed(&lost);
+                state.count_uncommitted();
                 tell(told);
-                metrics.uncommitted_bytes.set(state.queue.lock().held());
             }
             Err(error) => {
                 committer = None;
                 state.metrics.commit_errors.count();
-                state.metrics.uncommitted_bytes.set(state.queue.lock().held());
                 if failures == 0 {
                     tracing::error!(
-                        "the database of sessions takes no changes, so nothing of them is shown to anybody until it \
-                         does: {error}"
+                        "cannot commit to PostgreSQL: shared sessions show nothing new until it answers: {error}"
                     );
                 }
-                let since = *failing_since.get_or_insert_with(Instant::now);
-                if state.is_stopping.load(Ordering::Acquire) || since.elapsed() > PATIENCE {
-                    give_up(&state);
+                let since: Instant = *failing_since.get_or_insert(begun);
+                if state.is_stopping.load(Ordering::Acquire) || since.elapsed() > GIVE_UP_AFTER {
+                    give_up(&state, None);
                     failing_since = None;
-                    continue;
                 }
                 let delay = FIRST_RETRY.saturating_mul(1 << failures.min(10)).min(MAX_RETRY);
                 failures += 1;
@@ -210,9 +225,13 @@ async fn commit_all(state: Arc<State>, connector: Arc<Connector>) {
     }
 }
 
-/// Nothing that is queued is tried any more: its sessions end at this server.
-fn give_up(state: &State) {
-    let (sessions, waiting): (HashSet<String>, Vec<_>) = state.queue.lock().give_up().into_iter().unzip();
+/// What is queued is not tried any more, of all sessions or of one: they end at this server.
+fn give_up(state: &CommitState, only: Option<&str>) {
+    let (sessions, waiting): (HashSet<String>, Vec<_>) = state.queue.lock().give_up(only).into_iter().unzip();
+    if !sessions.is_empty() {
+        tracing::error!("{} sessions that cannot be committed end at this server", sessions.len());
+    }
+    state.count_uncommitted();
     state.owned.lock().retain(|id| !sessions.contains(id));
     tell(waiting.into_iter().map(|waiting| (waiting, CommitOutcome::GivenUp)));
 }
@@ -235,13 +254,15 @@ impl SharedSessions for PgSessions {
         if ends {
             self.state.owned.lock().remove(id);
         }
+        self.state.count_uncommitted();
         self.state.wake.notify_one();
         Box::pin(async { outcome.await.unwrap_or(CommitOutcome::GivenUp) })
     }
 
     fn claim(&self, id: &str) -> Result<i64, SharedError> {
         self.state.owned.lock().insert(id.to_owned());
-        let claimed = self.ask(async |client| read::claim(client, id, &self.state.owner).await);
+        let claimed =
+            self.ask(&self.claimer, async |client| read::claim(client, id, &self.state.owner).await);
         claimed.and_then(|claimed| claimed).inspect_err(|_| self.release(id))
     }
 
@@ -258,14 +279,14 @@ impl SharedSessions for PgSessions {
     }
 
     fn list(&self) -> Result<Vec<(String, Option<String>)>, SharedError> {
-        self.ask(read::list)
+        self.ask(&self.reader, read::list)
     }
 
     fn news(&self, known: &HashMap<String, i64>) -> Result<OwnershipNews, SharedError> {
         let owned: Vec<String> = self.state.owned.lock().iter().cloned().collect();
         // Asked after the database was.
         let is_kept = |id: &str| self.state.owned.lock().contains(id) || self.state.queue.lock().has(id);
-        let news = self.ask(async |client| {
+        let news = self.ask(&self.reader, async |client| {
             read::release(client, &self.state.owner, is_kept).await?;
             read::news(client, &self.state.owner, &owned, known).await
         })?;
@@ -279,8 +300,12 @@ impl SharedSessions for PgSessions {
 
     fn wait_until_idle(&self) {
         let begun = Instant::now();
+        // Who waits for this has nothing else to do.
         while !self.state.queue.lock().is_empty() && begun.elapsed() < STOP_LIMIT {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,12 +87,13 @@ impl SessionFiles {
         let Some(journal) = self.journal.as_mut().filter(|_| !self.backlog.is_empty()) else { return Ok(()) };
         let written = journal.sync.file.write_all_at(self.backlog.as_bytes(), journal.end);
         written.map_err(failed("write to", journal.sync.path()))?;
-        let at = journal.end;
+        if let Some(pending) = &mut self.pending {
+            let bytes = Bytes::copy_from_slice(self.backlog.as_bytes());
+            pending.push(FileChange::Write { file: self.journal_name.clone(), at: journal.end, bytes });
+        }
         journal.end += self.backlog.len() as u64;
+        self.backlog.clear();
         self.dir.syncer().queue(&journal.sync);
-        let lines = std::mem::take(&mut self.backlog);
-        let file = self.journal_name.clone();
-        self.share(|| FileChange::Write { file, at, bytes: lines.into() });
         Ok(())
     }
 
@@ -162,8 +163,10 @@ impl SessionFiles {
         self.backlog.clear();
         self.incomplete = false;
         self.compact_len = end;
-        let (file, bytes) = (self.journal_name.clone(), Bytes::copy_from_slice(text.as_bytes()));
-        self.share(|| FileChange::Put { file, bytes });
+        if let Some(pending) = &mut self.pending {
+            let bytes = Bytes::copy_from_slice(text.as_bytes());
+            pending.push(FileChange::Put { file: self.journal_name.clone(), bytes });
+        }
     }
 
     /// Compacts the journal: rewrites it with only the entries of the current state.

@@ -22,9 +22,12 @@ impl SessionFiles {
     /// kept again after a restart.
     pub(super) fn note_join(&mut self) {
         self.has_joined = true;
+        let is_shared = self.is_shared();
         let Some(marks) = &mut self.marks else { return };
-        match marks.set_joined() {
-            Ok(bytes) => self.share_marks(|file| FileChange::Put { file, bytes: bytes.into() }),
+        let noted = marks.set_joined().and_then(|()| is_shared.then(|| marks.content()).transpose());
+        match noted {
+            Ok(Some(bytes)) => self.share_marks(|file| FileChange::Put { file, bytes: bytes.into() }),
+            Ok(None) => {}
             Err(error) => {
                 tracing::warn!("session {}: cannot store that somebody has joined: {error}", self.id());
             }

@@ -12,10 +12,16 @@ use crate::storage::syncer::SyncFile;
 
 /// Changes that are not committed yet.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct PendingChanges {
     /// Epoch in which this server owns the session.
     epoch: i64,
     changes: Vec<FileChange>,
+}
+
+impl PendingChanges {
+    pub(super) fn push(&mut self, change: FileChange) {
+        self.changes.push(change);
+    }
 }
 
 impl SessionFiles {
@@ -31,37 +37,51 @@ impl SessionFiles {
             changes.push(FileChange::Remove { file: file.clone() });
             changes.push(FileChange::Copy { file: file.clone(), at: 0, len, source });
         }
-        self.shared = Some(Shared { epoch, changes });
+        self.pending = Some(PendingChanges { epoch, changes });
+        self.remove_unfinished()
+    }
+
+    /// Removes history files of replacements that were committed in part.
+    fn remove_unfinished(&mut self) -> io::Result<()> {
+        let number = |name: &str| file_names::history_number(name, self.id());
+        let Some(current) = number(&self.history_name) else { return Ok(()) };
+        let files = self.dir.named_files(self.id())?;
+        let later: Vec<String> =
+            files.into_iter().map(|(_, name)| name).filter(|name| number(name) > Some(current)).collect();
+        for name in later {
+            file_names::remove(self.dir.path(), &name, false)?;
+            self.share_removal(&name);
+        }
         Ok(())
     }
 
     /// The same for a new session, which is in its first epoch.
     pub fn share_new(&mut self, alias: &str) {
         let begin = FileChange::Begin { alias: alias.to_owned(), protocol: self.protocol.to_string() };
-        self.shared = Some(Shared { epoch: 1, changes: vec![begin] });
+        self.pending = Some(PendingChanges { epoch: 1, changes: vec![begin] });
     }
 
     /// Whether other servers share it.
     pub fn is_shared(&self) -> bool {
-        self.shared.is_some()
+        self.pending.is_some()
     }
 
     /// The changes that are to be committed, with the epoch. Nothing is taken before the files exist.
     pub fn take_changes(&mut self) -> Option<(i64, Vec<FileChange>)> {
         let exists = self.exists();
-        let shared = self.shared.as_mut().filter(|shared| exists && !shared.changes.is_empty())?;
-        Some((shared.epoch, std::mem::take(&mut shared.changes)))
+        let pending = self.pending.as_mut().filter(|pending| exists && !pending.changes.is_empty())?;
+        Some((pending.epoch, std::mem::take(&mut pending.changes)))
     }
 
     /// Epoch of a session that others share, and whose files exist.
     pub fn shared_epoch(&self) -> Option<i64> {
-        self.shared.as_ref().filter(|_| self.exists()).map(|shared| shared.epoch)
+        self.pending.as_ref().filter(|_| self.exists()).map(|pending| pending.epoch)
     }
 
     /// Notes a change, if other servers share the session.
     pub(super) fn share(&mut self, change: impl FnOnce() -> FileChange) {
-        if let Some(shared) = &mut self.shared {
-            shared.changes.push(change());
+        if let Some(pending) = &mut self.pending {
+            pending.changes.push(change());
         }
     }
 

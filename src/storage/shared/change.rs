@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::SessionChanges;
 use crate::storage::syncer::SyncFile;
 
 /// A change of a session's files. Files are named as in a session directory.
@@ -74,26 +75,44 @@ impl FileChange {
         if matches!(self, FileChange::Copy { .. }) { 0 } else { self.len() }
     }
 
-    /// Splits off a beginning of about this size, with its content in memory; the second part is what is left.
-    ///
-    /// # Errors
-    /// When the content cannot be read from the disk.
-    pub(super) fn split(self, max: u64) -> io::Result<(FileChange, Option<FileChange>)> {
+    /// Splits off a beginning of at most this size, if it is to be copied; the second part is what is left.
+    pub(super) fn split(self, max: u64) -> (FileChange, Option<FileChange>) {
         match self {
-            FileChange::Copy { file, at, len, source } => {
-                let now = len.min(max.max(1));
-                let mut bytes = vec![0; now as usize];
-                source.file.read_exact_at(&mut bytes, at)?;
-                let rest = (len > now).then(|| FileChange::Copy {
+            FileChange::Copy { file, at, len, source } if len > max => {
+                let rest = FileChange::Copy {
                     file: file.clone(),
-                    at: at + now,
-                    len: len - now,
-                    source,
-                });
-                Ok((FileChange::Write { file, at, bytes: bytes.into() }, rest))
+                    at: at + max,
+                    len: len - max,
+                    source: source.clone(),
+                };
+                (FileChange::Copy { file, at, len: max, source }, Some(rest))
             }
-            // Written at once it would be held in memory just as well.
-            change => Ok((change, None)),
+            // What is in memory is held there until it is written, at once or not.
+            change => (change, None),
         }
     }
+
+    /// The same with the content in memory; blocks.
+    ///
+    /// # Errors
+    /// When what is to be copied cannot be read.
+    fn read(self) -> io::Result<FileChange> {
+        let FileChange::Copy { file, at, len, source } = self else { return Ok(self) };
+        let mut bytes = vec![0; len as usize];
+        source.file.read_exact_at(&mut bytes, at)?;
+        Ok(FileChange::Write { file, at, bytes: bytes.into() })
+    }
+}
+
+/// Reads what a transaction copies from files; blocks.
+///
+/// # Errors
+/// Of the first session of which something cannot be read, with its id.
+pub fn read_copies(transaction: &[SessionChanges]) -> Result<Vec<SessionChanges>, (String, io::Error)> {
+    let read = |session: &SessionChanges| {
+        let changes = session.changes.iter().cloned().map(FileChange::read).collect::<io::Result<_>>();
+        let changes = changes.map_err(|error| (session.session.clone(), error))?;
+        Ok(SessionChanges { changes, ..session.clone() })
+    };
+    transaction.iter().map(read).collect()
 }

@@ -20,7 +20,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
-pub use change::FileChange;
+pub use change::{FileChange, read_copies};
 pub use commit_queue::{CommitQueue, SessionChanges, Transaction};
 
 use crate::rules::metadata::SessionSummary;
@@ -32,6 +32,8 @@ pub enum CommitOutcome {
     Committed,
     /// This server does not own the session any more: nothing was written.
     Lost,
+    /// The session is new, and there is one with its id or alias: nothing was written.
+    Taken,
     /// It is not known whether they are in the database, and no further attempt is made: the server stops, or a file of
     /// its own cannot be read.
     GivenUp,

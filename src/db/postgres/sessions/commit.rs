@@ -79,10 +79,10 @@ type Param<'a> = &'a (dyn ToSql + Sync);
 
 /// What a transaction does, statement by statement.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Effect<'a> {
+pub(super) struct Statements<'a> {
     /// Sessions, their aliases and protocols.
     begun: (Vec<&'a str>, Vec<&'a str>, Vec<&'a str>),
-    /// All sessions, with epochs.
+    /// Sessions that go on, with epochs.
     locked: (Vec<&'a str>, Vec<i64>),
     /// Sessions, files, and the sessions' epochs.
     removed: (Vec<&'a str>, Vec<&'a str>, Vec<i64>),
@@ -105,32 +105,72 @@ struct Rows<'a> {
 #[derive(Default)]
 struct FileEffect {
     is_replaced: bool,
-    writes: Vec<(u64, Bytes)>,
+    writes: Vec<(u64, Content)>,
+}
+
+/// Content of a row: as it came, or joined of several.
+enum Content {
+    Single(Bytes),
+    Joined(Vec<u8>),
+}
+
+impl Content {
+    fn len(&self) -> usize {
+        match self {
+            Content::Single(bytes) => bytes.len(),
+            Content::Joined(bytes) => bytes.len(),
+        }
+    }
+
+    fn append(&mut self, more: &[u8]) {
+        match self {
+            Content::Single(bytes) => *self = Content::Joined([bytes, more].concat()),
+            Content::Joined(bytes) => bytes.extend_from_slice(more),
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Content::Single(bytes) => bytes,
+            Content::Joined(bytes) => bytes.into(),
+        }
+    }
 }
 
 impl FileEffect {
     fn replace(&mut self, content: Option<Bytes>) {
         self.is_replaced = true;
-        self.writes = content.map(|bytes| (0, bytes)).into_iter().collect();
+        self.writes = content.map(|bytes| (0, Content::Single(bytes))).into_iter().collect();
     }
 
     fn write(&mut self, at: u64, bytes: &Bytes) {
+        if bytes.is_empty() {
+            // A row of its own would have the key of the next one.
+            return;
+        }
         if let Some((start, last)) = self.writes.last_mut()
             && *start + last.len() as u64 == at
             && last.len() + bytes.len() <= MAX_ROW
         {
-            *last = [&last[..], bytes].concat().into();
+            last.append(bytes);
         } else {
-            self.writes.push((at, bytes.clone()));
+            self.writes.push((at, Content::Single(bytes.clone())));
         }
     }
 }
 
-impl<'a> Effect<'a> {
-    pub(super) fn of(transaction: &'a [SessionChanges]) -> Effect<'a> {
-        let mut effect = Effect::default();
-        for SessionChanges { session, epoch, changes } in transaction {
+impl<'a> Statements<'a> {
+    pub(super) fn of(transaction: &'a [SessionChanges]) -> Statements<'a> {
+        let mut effect = Statements::default();
+        for session_changes in transaction {
+            let SessionChanges { session, epoch, changes } = session_changes;
             let (session, epoch) = (session.as_str(), *epoch);
+            if session_changes.ends() {
+                // Nothing else of it matters.
+                effect.ended.0.push(session);
+                effect.ended.1.push(epoch);
+                continue;
+            }
             effect.locked.0.push(session);
             effect.locked.1.push(epoch);
             let mut files: BTreeMap<&str, FileEffect> = BTreeMap::new();
@@ -146,12 +186,10 @@ impl<'a> Effect<'a> {
                         files.entry(file).or_default().replace(Some(bytes.clone()));
                     }
                     FileChange::Remove { file } => files.entry(file).or_default().replace(None),
-                    FileChange::End => {
-                        effect.ended.0.push(session);
-                        effect.ended.1.push(epoch);
+                    // Ends are above; what is to be copied was read before.
+                    FileChange::Copy { .. } | FileChange::End => {
+                        debug_assert!(false, "{change:?} in a transaction");
                     }
-                    // The queue has read what is to be copied.
-                    FileChange::Copy { .. } => {}
                 }
             }
             for (file, FileEffect { is_replaced, writes }) in files {
@@ -160,12 +198,12 @@ impl<'a> Effect<'a> {
                     effect.removed.1.push(file);
                     effect.removed.2.push(epoch);
                 }
-                for (at, bytes) in writes {
+                for (at, content) in writes {
                     effect.written.sessions.push(session);
                     effect.written.files.push(file);
                     effect.written.starts.push(at.cast_signed());
                     effect.written.epochs.push(epoch);
-                    effect.written.contents.push(bytes);
+                    effect.written.contents.push(content.into_bytes());
                 }
             }
         }
@@ -215,8 +253,8 @@ impl Committer {
         transaction: &[SessionChanges],
     ) -> Result<HashSet<String>, String> {
         self.client.was_warned();
-        let effect = Effect::of(transaction);
-        let Effect { begun, locked, removed, written, ended } = &effect;
+        let effect = Statements::of(transaction);
+        let Statements { begun, locked, removed, written, ended } = &effect;
         let client = &self.client.client;
         let bytes: Vec<&[u8]> = written.contents.iter().map(|bytes| &bytes[..]).collect();
         let begin_values: [Param<'_>; 4] = [&begun.0, &begun.1, &begun.2, &owner];
@@ -235,11 +273,12 @@ impl Committer {
         // The futures are polled in this order, and each sends its statement when it is polled first.
         let check_values: [Param<'_>; 2] = [&owner, &self.connection];
         let check = client.execute(&self.check, &check_values);
-        let first = join(client.batch_execute("BEGIN"), check);
+        // A session may have the alias of one that ends.
+        let first = join(join(client.batch_execute("BEGIN"), check), end);
         let statements = join(join(first, begin), lock);
-        let last = join(join(end, touch), client.batch_execute("COMMIT"));
+        let last = join(touch, client.batch_execute("COMMIT"));
         let statements = join(join(statements, join(remove, write)), last);
-        let (((((began, checked), begun), locked), (removed, written)), ((ended, touched), committed)) =
+        let ((((((began, checked), ended), begun), locked), (removed, written)), (touched, committed)) =
             statements.await;
         checked.map_err(|error| full_text(&error))?;
         for done in [began, begun, removed, written, ended, touched, committed] {
@@ -250,8 +289,8 @@ impl Committer {
             return Err("the commit is not known to be on the standby".into());
         }
         let held: HashSet<&str> = held.iter().map(|row| row.get(0)).collect();
-        let lost = transaction.iter().map(|changes| &changes.session);
-        Ok(lost.filter(|session| !held.contains(session.as_str())).cloned().collect())
+        let lost = effect.locked.0.iter().filter(|session| !held.contains(*session));
+        Ok(lost.map(|session| (*session).to_owned()).collect())
     }
 
     /// Runs a statement if there is something to do.
@@ -284,17 +323,18 @@ mod tests {
             write("h", 10, "ab"),
             write("h", 12, "cd"),
             write("h", 20, "ef"),
+            write("h", 22, ""),
             FileChange::Remove { file: "old".into() },
-            FileChange::End,
         ];
-        let transaction = [SessionChanges { session: "s".into(), epoch: 7, changes }];
-        let effect = Effect::of(&transaction);
+        let ended = SessionChanges { session: "e".into(), epoch: 8, changes: vec![FileChange::End] };
+        let transaction = [SessionChanges { session: "s".into(), epoch: 7, changes }, ended];
+        let effect = Statements::of(&transaction);
         assert_eq!(effect.begun, (vec!["s"], vec!["al"], vec!["p"]));
         assert_eq!(effect.locked, (vec!["s"], vec![7]));
         assert_eq!(effect.removed, (vec!["s", "s"], vec!["j", "old"], vec![7, 7]));
         assert_eq!(effect.written.files, ["h", "h", "j"]);
         assert_eq!(effect.written.starts, [10, 20, 0]);
         assert_eq!(effect.written.contents, [bytes("abcd"), bytes("ef"), bytes("newer")]);
-        assert_eq!(effect.ended, (vec!["s"], vec![7]));
+        assert_eq!(effect.ended, (vec!["e"], vec![8]));
     }
 }

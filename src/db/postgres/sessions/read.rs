@@ -1,12 +1,12 @@
 //! Reading and claiming sessions that several servers share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::TryStreamExt as _;
 use tokio_postgres::Error;
@@ -129,12 +129,12 @@ pub(super) async fn release(
 ) -> Result<(), Error> {
     let sql = "SELECT id, epoch FROM drawhall_sessions WHERE owner = $1";
     let rows = client.client.query(sql, &[&owner]).await?;
-    for row in rows {
-        let (id, epoch): (String, i64) = (row.get(0), row.get(1));
-        if !is_kept(&id) {
-            let sql = "UPDATE drawhall_sessions SET owner = '' WHERE id = $1 AND epoch = $2 AND owner = $3";
-            client.client.execute(sql, &[&id, &epoch, &owner]).await?;
-        }
+    let rows = rows.iter().map(|row| (row.get::<_, String>(0), row.get::<_, i64>(1)));
+    let (ids, epochs): (Vec<String>, Vec<i64>) = rows.filter(|(id, _)| !is_kept(id)).unzip();
+    if !ids.is_empty() {
+        let sql = "UPDATE drawhall_sessions s SET owner = '' FROM UNNEST($1::text[], $2::int8[]) AS u(id, epoch) \
+                   WHERE s.id = u.id AND s.epoch = u.epoch AND s.owner = $3";
+        client.client.execute(sql, &[&ids, &epochs, &owner]).await?;
     }
     Ok(())
 }
@@ -158,42 +158,90 @@ pub(super) async fn news(
         alive!(),
         " ORDER BY id"
     );
+    let mut new = Vec::new();
     for row in client.client.query(sql, &[&owner]).await? {
-        let (id, epoch): (String, i64) = (row.get(0), row.get(1));
-        if known.get(&id) != Some(&epoch) {
-            // The others come with the next question.
-            if news.found.len() >= MAX_FOUND {
-                continue;
-            }
-            let protocol: String = row.get(2);
-            let last_use =
-                SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs_f64(row.get::<_, f64>(3).max(0.0)));
-            if let Some(summary) = summary(client, &id, &protocol, last_use).await? {
-                news.found.push(summary);
-            }
+        let (id, epoch, incarnation): (String, i64, String) = (row.get(0), row.get(1), row.get(4));
+        let is_known = known.get(&id) == Some(&epoch);
+        // The others come with the next question.
+        if !is_known && new.len() < MAX_FOUND {
+            let age = Duration::from_secs_f64(row.get::<_, f64>(3).max(0.0));
+            new.push(Unread {
+                id: id.clone(),
+                epoch,
+                protocol: row.get(2),
+                last_use: UNIX_EPOCH.checked_add(age),
+            });
         }
-        news.unowned.insert(id, LastOwner { incarnation: row.get(4), epoch });
+        if is_known || new.last().is_some_and(|last| last.id == id) {
+            news.unowned.insert(id, LastOwner { incarnation, epoch });
+        }
     }
+    if !new.is_empty() {
+        news.found = summaries(client, new).await?;
+    }
+    // What is not understood is read again, in case that a later version of this program has taken it over.
+    let understood: HashSet<&str> = news.found.iter().map(|session| session.id.as_str()).collect();
+    news.unowned.retain(|id, _| known.contains_key(id) || understood.contains(id.as_str()));
     Ok(news)
 }
 
-/// What a session's journal says; `None` if it cannot be understood.
-async fn summary(
-    client: &PgClient,
-    id: &str,
-    protocol: &str,
+/// Removes sessions without a journal, which nobody has seen: their first changes were committed in part.
+const REMOVE_UNFINISHED: &str = concat!(
+    "WITH gone AS (DELETE FROM drawhall_sessions s USING UNNEST($1::text[], $2::int8[]) AS u(id, epoch) \
+     WHERE s.id = u.id AND s.epoch = u.epoch AND s.owner NOT IN ",
+    alive!(),
+    " RETURNING s.id) DELETE FROM drawhall_session_data d USING gone WHERE d.session = gone.id"
+);
+const JOURNALS: &str = "SELECT session, STRING_AGG(bytes, ''::bytea ORDER BY start) FROM drawhall_session_data \
+     WHERE session = ANY($1) AND file = session || '.session' GROUP BY session";
+const SIZES: &str = "SELECT d.session, MAX(d.start + OCTET_LENGTH(d.bytes)) FROM drawhall_session_data d \
+     JOIN UNNEST($1::text[], $2::text[]) AS u(session, file) ON d.session = u.session AND d.file = u.file \
+     GROUP BY d.session";
+
+/// A session whose journal has not been read.
+struct Unread {
+    id: String,
+    epoch: i64,
+    protocol: String,
     last_use: Option<SystemTime>,
-) -> Result<Option<SessionSummary>, Error> {
-    let sql = "SELECT COALESCE(STRING_AGG(bytes, ''::bytea ORDER BY start), ''::bytea) FROM drawhall_session_data \
-               WHERE session = $1 AND file = $2";
-    let row = client.client.query_one(sql, &[&id, &file_names::journal(id)]).await?;
-    let metadata = Metadata::replay(row.get(0)).metadata;
-    let Some((file, protocol)) = metadata.file.clone().zip(protocol.parse().ok()) else {
-        tracing::warn!("session {id} of the database has no journal, or an unknown protocol");
-        return Ok(None);
-    };
-    let sql = "SELECT COALESCE(MAX(start + OCTET_LENGTH(bytes)), 0) FROM drawhall_session_data \
-               WHERE session = $1 AND file = $2";
-    let size: i64 = client.client.query_one(sql, &[&id, &file]).await?.get(0);
-    Ok(Some(SessionSummary { id: id.to_owned(), metadata, protocol, size: size.cast_unsigned(), last_use }))
+}
+
+/// What the journals of sessions say. Those that are not understood are left out.
+async fn summaries(client: &PgClient, sessions: Vec<Unread>) -> Result<Vec<SessionSummary>, Error> {
+    let client = &client.client;
+    let ids: Vec<&str> = sessions.iter().map(|session| session.id.as_str()).collect();
+    let rows = client.query(JOURNALS, &[&ids]).await?;
+    let journals: HashMap<&str, &[u8]> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let (unfinished, rest): (Vec<Unread>, Vec<Unread>) =
+        sessions.into_iter().partition(|session| !journals.contains_key(session.id.as_str()));
+    if !unfinished.is_empty() {
+        let columns = unfinished.iter().map(|session| (session.id.as_str(), session.epoch));
+        let (ids, epochs): (Vec<&str>, Vec<i64>) = columns.unzip();
+        client.execute(REMOVE_UNFINISHED, &[&ids, &epochs]).await?;
+    }
+    let mut found = Vec::new();
+    for Unread { id, protocol, last_use, .. } in rest {
+        let metadata = journals.get(id.as_str()).map(|journal| Metadata::replay(journal).metadata);
+        match (metadata.filter(|metadata| metadata.file.is_some()), protocol.parse()) {
+            (Some(metadata), Ok(protocol)) => {
+                found.push(SessionSummary { id, metadata, protocol, size: 0, last_use });
+            }
+            // Each second, so not louder.
+            _ => tracing::debug!("session {id} of the database has an unknown protocol, or no history"),
+        }
+    }
+    let columns = found.iter().map(|s| (s.id.as_str(), s.metadata.file.as_deref().unwrap_or_default()));
+    let (ids, files): (Vec<&str>, Vec<&str>) = columns.unzip();
+    let rows = client.query(SIZES, &[&ids, &files]).await?;
+    let sizes: HashMap<String, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    for session in &mut found {
+        session.size = sizes.get(&session.id).map_or(0, |size| size.cast_unsigned());
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+#[test]
+fn the_lease_is_that_of_the_documentation() {
+    assert!(alive!().contains(&format!("INTERVAL '{} seconds'", crate::db::nodes::LEASE_SECS)));
 }

@@ -1,0 +1,115 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::db::Database;
+use crate::db::tests::databases::on_postgres;
+use crate::postgres::PostgresDatabase;
+
+fn store(postgres: &PostgresDatabase, owner: &str) -> Arc<dyn SharedSessions> {
+    Database::shared_sessions(&postgres.url().parse().unwrap(), owner, Arc::default()).unwrap()
+}
+
+fn outcome(committing: Committing) -> CommitOutcome {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(committing)
+}
+
+fn begin(alias: &str) -> FileChange {
+    FileChange::Begin { alias: alias.into(), protocol: "dp:4.24.0".into() }
+}
+
+fn put(file: &str, content: &'static str) -> FileChange {
+    FileChange::Put { file: file.into(), bytes: Bytes::from_static(content.as_bytes()) }
+}
+
+fn write(file: &str, at: u64, content: &'static str) -> FileChange {
+    FileChange::Write { file: file.into(), at, bytes: Bytes::from_static(content.as_bytes()) }
+}
+
+/// What `fetch` writes of a file.
+fn fetched(store: &Arc<dyn SharedSessions>, id: &str, file: &str) -> Result<String, String> {
+    let directory = tempfile::tempdir().unwrap();
+    store.fetch(id, directory.path()).map_err(|error| error.to_string())?;
+    std::fs::read_to_string(directory.path().join(file)).map_err(|error| error.to_string())
+}
+
+const JOURNAL: &str = "FILE a.dprec\n";
+
+#[test]
+fn the_alias_of_a_session_that_ends_is_free_for_the_next() {
+    let Some((_, postgres)) = on_postgres() else { return };
+    let store = store(&postgres, "one");
+    assert_eq!(
+        outcome(store.commit("a", 1, vec![begin("alias"), put("a.session", JOURNAL)])),
+        CommitOutcome::Committed
+    );
+    let taken = outcome(store.commit("c", 1, vec![begin("alias"), put("c.session", JOURNAL)]));
+    assert_eq!(taken, CommitOutcome::Lost);
+    // Nobody waits for the end.
+    drop(store.commit("a", 1, vec![FileChange::End]));
+    let next = outcome(store.commit("b", 1, vec![begin("alias"), put("b.session", JOURNAL)]));
+    assert_eq!(next, CommitOutcome::Committed);
+    assert_eq!(store.list().unwrap(), [("b".to_owned(), None)]);
+}
+
+#[test]
+fn only_the_owner_of_the_present_epoch_writes() {
+    let Some((_, postgres)) = on_postgres() else { return };
+    let (one, other) = (store(&postgres, "one"), store(&postgres, "other"));
+    let first = vec![begin(""), put("a.session", JOURNAL), write("a.dprec", 0, "first")];
+    assert_eq!(outcome(one.commit("a", 1, first)), CommitOutcome::Committed);
+    // No server is alive here.
+    assert_eq!(other.claim("a").unwrap(), 2);
+    assert_eq!(outcome(one.commit("a", 1, vec![write("a.dprec", 5, " late")])), CommitOutcome::Lost);
+    assert_eq!(outcome(one.commit("a", 2, vec![write("a.dprec", 5, " late")])), CommitOutcome::Lost);
+    assert_eq!(outcome(other.commit("a", 2, vec![write("a.dprec", 5, " next")])), CommitOutcome::Committed);
+    assert_eq!(fetched(&one, "a", "a.dprec").unwrap(), "first next");
+    assert_eq!(outcome(other.commit("a", 2, vec![write("a.dprec", 12, "gap")])), CommitOutcome::Committed);
+    let error = fetched(&one, "a", "a.dprec").unwrap_err();
+    assert!(error.contains("nothing between 10 and 12"), "{error}");
+    // Who is alive keeps its sessions.
+    postgres.execute("INSERT INTO drawhall_nodes (incarnation, name, address) VALUES ('other', 'n', 'h:1')");
+    assert!(matches!(one.claim("a"), Err(SharedError::Owned)));
+    assert!(matches!(one.claim("b"), Err(SharedError::NotFound)));
+}
+
+#[test]
+fn a_second_connection_of_a_server_takes_over_from_the_first_which_connects_again() {
+    let Some((_, postgres)) = on_postgres() else { return };
+    let (first, second) = (store(&postgres, "one"), store(&postgres, "one"));
+    let begun = vec![begin(""), put("a.session", JOURNAL), write("a.dprec", 0, "1")];
+    assert_eq!(outcome(first.commit("a", 1, begun)), CommitOutcome::Committed);
+    assert_eq!(outcome(second.commit("a", 1, vec![write("a.dprec", 1, "2")])), CommitOutcome::Committed);
+    assert_eq!(outcome(first.commit("a", 1, vec![write("a.dprec", 2, "3")])), CommitOutcome::Committed);
+    assert_eq!(fetched(&first, "a", "a.dprec").unwrap(), "123");
+    postgres.execute("DO $$ BEGIN ASSERT (SELECT connection FROM drawhall_committers) = 3; END $$");
+}
+
+#[test]
+fn a_session_whose_first_changes_were_committed_in_part_is_removed() {
+    let Some((_, postgres)) = on_postgres() else { return };
+    let (one, other) = (store(&postgres, "one"), store(&postgres, "other"));
+    let half = vec![begin("alias"), write("a.dprec", 0, "half")];
+    assert_eq!(outcome(one.commit("a", 1, half)), CommitOutcome::Committed);
+    let whole = vec![begin(""), put("b.session", "FILE b.dprec\n"), write("b.dprec", 0, "whole")];
+    assert_eq!(outcome(one.commit("b", 1, whole)), CommitOutcome::Committed);
+    let news = other.news(&HashMap::new()).unwrap();
+    let found: Vec<&str> = news.found.iter().map(|session| session.id.as_str()).collect();
+    assert_eq!((found, news.unowned.len()), (vec!["b"], 1));
+    assert_eq!(other.list().unwrap(), [("b".to_owned(), None)]);
+    let known = news.unowned.into_iter().map(|(id, last)| (id, last.epoch)).collect();
+    assert!(other.news(&known).unwrap().found.is_empty(), "it is known");
+}
+
+#[test]
+fn what_a_server_does_not_go_on_with_is_released() {
+    let Some((_, postgres)) = on_postgres() else { return };
+    postgres.execute("INSERT INTO drawhall_nodes (incarnation, name, address) VALUES ('one', 'n', 'h:1')");
+    let (one, other) = (store(&postgres, "one"), store(&postgres, "other"));
+    let whole = vec![begin(""), put("a.session", JOURNAL), write("a.dprec", 0, "whole")];
+    assert_eq!(outcome(one.commit("a", 1, whole)), CommitOutcome::Committed);
+    assert!(one.news(&HashMap::new()).unwrap().unowned.is_empty());
+    assert!(matches!(other.claim("a"), Err(SharedError::Owned)));
+    one.release("a");
+    assert!(one.news(&HashMap::new()).unwrap().unowned.contains_key("a"));
+    assert_eq!(other.claim("a").unwrap(), 2);
+}

@@ -1,0 +1,98 @@
+//! Sessions that several servers share: the directory has copies of those that this server owns.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{LoadError, LoadedSession, SessionDir};
+use crate::rules::metadata::SessionSummary;
+use crate::storage::shared::{FileChange, SharedError, SharedSessions};
+
+/// Why a session was not loaded.
+#[derive(Debug)]
+pub enum NotLoaded {
+    /// Its files cannot be read.
+    Unreadable(LoadError),
+    /// Another server has it.
+    Owned,
+    /// It has ended.
+    Ended,
+}
+
+impl From<LoadError> for NotLoaded {
+    fn from(error: LoadError) -> NotLoaded {
+        NotLoaded::Unreadable(error)
+    }
+}
+
+impl From<SharedError> for NotLoaded {
+    fn from(error: SharedError) -> NotLoaded {
+        match error {
+            SharedError::NotFound => NotLoaded::Ended,
+            SharedError::Owned | SharedError::Taken => NotLoaded::Owned,
+            SharedError::File(error) => LoadError::from(error).into(),
+            SharedError::Database(_) => LoadError::from(std::io::Error::other(error)).into(),
+        }
+    }
+}
+
+impl SessionDir {
+    /// Makes this server the owner of a session, fetches its files and loads it; blocks.
+    ///
+    /// # Errors
+    /// When another server has it, it has ended, or it cannot be read. Then this server does not own it.
+    pub fn load_shared(
+        self: &Arc<Self>,
+        shared: &dyn SharedSessions,
+        id: &str,
+    ) -> Result<LoadedSession, NotLoaded> {
+        let epoch = shared.claim(id)?;
+        let fetch = |path: &Path| shared.fetch(id, path).map_err(NotLoaded::from);
+        let loaded = self.load_fetched(id, fetch).and_then(|(mut loaded, cut)| {
+            loaded.store.share_existing(epoch, &cut).map_err(LoadError::from)?;
+            Ok(loaded)
+        });
+        loaded.inspect_err(|_| shared.release(id))
+    }
+
+    /// Adds sessions to the database that were restored from ended ones; blocks. What the database does not take now is
+    /// tried again; whose id or alias is taken there is an ended one again.
+    pub fn import_restored(self: &Arc<Self>, shared: &dyn SharedSessions, restored: &[SessionSummary]) {
+        for session in restored {
+            let id = &session.id;
+            let files = self.named_files(id).map_err(SharedError::from);
+            match files.and_then(|files| shared.import(session, &files)) {
+                Ok(()) => {
+                    tracing::info!("session {id} is there again");
+                    if let Err(error) = self.remove_copies(Some(id)) {
+                        tracing::warn!(
+                            "session {id}: its files in this directory are not needed any more: {error}"
+                        );
+                    }
+                }
+                Err(error @ SharedError::Taken) => {
+                    tracing::error!("session {id} is not restored: {error}");
+                    if let Err(error) = self.remove_unloaded(id, false) {
+                        tracing::error!("session {id} is not among those that have ended: {error}");
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!("session {id} is restored later: {error}");
+                    self.announce_restored(id);
+                }
+            }
+        }
+    }
+
+    /// Ends a session that is not loaded, if no other server has it; blocks until that is queued.
+    ///
+    /// # Errors
+    /// When the database is away, or a copy cannot be removed.
+    pub fn end_shared(&self, shared: &dyn SharedSessions, id: &str) -> Result<(), SharedError> {
+        match shared.claim(id) {
+            Ok(epoch) => drop(shared.commit(id, epoch, vec![FileChange::End])),
+            Err(SharedError::NotFound | SharedError::Owned) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        Ok(self.remove_copies(Some(id))?)
+    }
+}
