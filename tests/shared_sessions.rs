@@ -218,8 +218,7 @@ fn a_restored_session_is_shared_again() {
     let Some(database) = PostgresDatabase::create() else { return };
     let directory = tempfile::tempdir().unwrap();
     let restoring = options(&database.url(), directory.path());
-    let one =
-        TestServer::start_with("", ServeOptions { keep_ended: true, admin_port: Some(0), ..restoring });
+    let one = TestServer::start_with("", ServeOptions { keep_ended: true, admin_port: Some(0), ..restoring });
     let other = node(&database);
     let mut host = one.connect();
     let session = host.host_running("host");
