@@ -60,9 +60,14 @@ async function goBackInTime(page, press, pick) {
   await press(button("Go back", dialog));
   await button("Undo of Vandal").waitFor();
   // Both were resets: there are times before the last one now.
-  await slider.fill("0");
-  await page.locator("#chosen-time").getByText("before the last reset").waitFor();
-  await slider.blur();
+  // They come after the list of actions, and while the slider has the focus it keeps those that it has.
+  const before = page.locator("#chosen-time").getByText("before the last reset");
+  for (let tries = 0; tries < 100 && !(await before.count()); tries += 1) {
+    await slider.fill("0");
+    await slider.blur();
+    await page.waitForTimeout(100);
+  }
+  await before.waitFor();
 }
 
 /** Clicks or taps through undo, redo, remove and going back. */

@@ -25,33 +25,55 @@ async function cutBack(path, until) {
 const allTimes = ({ times, earlier }) => [...earlier.map((entry) => ({ ...entry, of: earlier.at(-1).size, isEarlier: true })),
   ...times.map((entry) => ({ ...entry, of: times.at(-1).size }))];
 
-/** Draws the choice of a time. */
-export async function drawTimes(element, path, locked, reload) {
-  // Whoever is choosing is not disturbed.
-  if (document.activeElement?.type === "range" && element.contains(document.activeElement)) return;
-  const times = allTimes(await get(`${path}/times`));
-  const kept = element.querySelector("input")?.dataset.chosen;
-  if (locked || times.length < 2) {
-    fill(element, el("p", { class: "soft" }, "Nothing was drawn since the last reset."));
-    return;
-  }
+/**
+ * The slider of a section, with what it stands for: {offer(times)}. It stays in the page when there are other times, so
+ * that nobody loses what they hold, and they are taken over when it has lost the focus.
+ */
+function choiceOfTime(element, path, reload) {
+  let [times, later, kept] = [[], null, null];
   const chosen = el("p", { id: "chosen-time" });
-  const show = ({ at, size, of, isEarlier }) => fill(chosen, time(at), ` (${age(at)} ago${isEarlier ? ", before the last reset" : ""}), ${bytes(size)} of ${bytes(of)}`);
   const slider = el("input", {
-    type: "range", min: 0, max: times.length - 1, "aria-label": "Time to go back to", "aria-describedby": "chosen-time",
-    oninput: ({ target }) => {
-      const entry = times[Number(target.value)];
-      target.dataset.chosen = entry.at;
-      show(entry);
+    type: "range", min: 0, "aria-label": "Time to go back to", "aria-describedby": "chosen-time",
+    oninput: () => {
+      kept = times[Number(slider.value)].at;
+      show();
     },
+    onblur: () => later && take(later),
   });
-  // A choice stays when the section is drawn anew.
-  const at = times.findIndex((entry) => entry.at === kept);
-  if (at >= 0) slider.dataset.chosen = kept;
-  slider.value = at >= 0 ? at : times.length - 1;
-  show(times[Number(slider.value)]);
+  const show = () => {
+    const { at, size, of, isEarlier } = times[Number(slider.value)];
+    fill(chosen, time(at), ` (${age(at)} ago${isEarlier ? ", before the last reset" : ""}), ${bytes(size)} of ${bytes(of)}`);
+  };
+  const take = (newest) => {
+    [times, later] = [newest, null];
+    slider.max = times.length - 1;
+    const at = times.findIndex((entry) => entry.at === kept);
+    slider.value = at >= 0 ? at : times.length - 1;
+    show();
+  };
   fill(element, slider, chosen,
     button("Go back to this time\u2026", async () => {
       if (await cutBack(path, times[Number(slider.value)].at)) await reload();
     }, "danger"));
+  return {
+    offer: (newest) => {
+      if (document.activeElement === slider) later = newest;
+      else take(newest);
+    },
+  };
+}
+
+/** Sections that have a slider. */
+const choices = new WeakMap();
+
+/** Draws the choice of a time. */
+export async function drawTimes(element, path, locked, reload) {
+  const times = allTimes(await get(`${path}/times`));
+  if (locked || times.length < 2) {
+    choices.delete(element);
+    fill(element, el("p", { class: "soft" }, "Nothing was drawn since the last reset."));
+    return;
+  }
+  if (!choices.has(element)) choices.set(element, choiceOfTime(element, path, reload));
+  choices.get(element).offer(times);
 }
