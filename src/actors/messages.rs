@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::in_flight::InFlightBudget;
-use crate::cluster::link::SessionNews;
+use crate::cluster::link::{HandedOver, SessionNews};
 use crate::config::{Rules, ServerSettings};
 use crate::db::nodes::Node;
 use crate::log::LogUser;
@@ -27,6 +27,7 @@ use crate::rules::login::{HostRefusal, LookupAnswer};
 use crate::rules::received_report::ReceivedReport;
 use crate::rules::session::admin::answer::{MemberDetails, OutsideClient};
 use crate::rules::session::admin::{AdminRequest, SessionAnswer};
+use crate::rules::session::hand_over::StayingMembers;
 use crate::rules::session::persistence::Suspended;
 use crate::rules::session::{
     Asker, AuthenticatedClient, ClientOp, ConnId, DisconnectReason, JoinRequest, LinkHolder, ListingUpdate,
@@ -154,12 +155,18 @@ pub enum ToSession {
     Leave(ConnId),
     /// From a client: the connection was closed by the server (rate limit, time-out, slow client).
     Cut(ConnId),
+    /// From a client whose connection another server has: nothing more comes from it, as [`ClientOp::Pause`] asks.
+    Paused(ConnId),
     /// From a client: it has begun (`slowed`) or ceased to draw faster than its rate limit allows.
     DrawsTooFast { conn: ConnId, slowed: bool },
     /// From the Server: the host enters its new session.
     Host { client: Box<AuthenticatedClient>, host: Box<Host>, entry: PendingEntry },
     /// From the Server: a client asks to join.
     Join { request: Box<JoinRequest>, entry: PendingEntry },
+    /// From the Server: a member who stays is there, after the session came from another server.
+    Resume { conn: ConnId, entry: PendingEntry },
+    /// From the Server: hand the session over to another server, if somebody is there who can stay. Whether it was.
+    HandOver(Answer<bool>),
     /// From the Server: a lookup by a client that logs in.
     LookUp {
         /// Empty without an invite.
@@ -274,6 +281,13 @@ pub enum ToServer {
     FindSession { session: String, answer: Answer<Option<FoundSession>> },
     /// A client joins a session that was found; the session answers the client.
     EnterSession { id: String, request: Box<JoinRequest>, entry: PendingEntry },
+    /// A member of a session that came from another server is there.
+    Resume { id: String, conn: ConnId, entry: PendingEntry },
+    /// A session is to go on at another server, with these members. What the servers that have their connections are
+    /// told then ([`ClientOp::Moved`]), in their order; `None` if no server takes it.
+    HandOver { id: String, staying: Box<StayingMembers>, answer: Answer<Option<Vec<String>>> },
+    /// Another server hands a session over. Whether this one has it now.
+    TakeOver { handed: Box<HandedOver>, answer: Answer<bool> },
     /// A client that was about to join has gone.
     CancelEntering { id: String, conn: ConnId },
     /// A client hosts a session.
@@ -366,6 +380,8 @@ pub struct NewRules(pub Arc<Rules>);
 pub struct PendingEntry {
     client: ClientHandle,
     in_flight_budget: Arc<InFlightBudget>,
+    /// Another server has the connection.
+    is_relayed: bool,
     /// Refusal when dropped; `None` once answered.
     otherwise: Option<Refusal>,
 }
@@ -373,12 +389,19 @@ pub struct PendingEntry {
 impl PendingEntry {
     /// A client that joins; dropped, it is told that the session does not exist.
     pub fn to_join(client: ClientHandle, in_flight_budget: Arc<InFlightBudget>) -> PendingEntry {
-        PendingEntry { client, in_flight_budget, otherwise: Some(Refusal::not_found()) }
+        PendingEntry { client, in_flight_budget, is_relayed: false, otherwise: Some(Refusal::not_found()) }
+    }
+
+    /// The same for a client whose connection another server has.
+    pub fn to_join_relayed(client: ClientHandle, in_flight_budget: Arc<InFlightBudget>) -> PendingEntry {
+        let mut entry = PendingEntry::to_join(client, in_flight_budget);
+        entry.is_relayed = true;
+        entry
     }
 
     /// A client that hosts; dropped, it is told that the session cannot be stored.
     pub fn to_host(client: ClientHandle, in_flight_budget: Arc<InFlightBudget>) -> PendingEntry {
-        PendingEntry { client, in_flight_budget, otherwise: Some(Refusal::cannot_store()) }
+        PendingEntry { client, in_flight_budget, is_relayed: false, otherwise: Some(Refusal::cannot_store()) }
     }
 
     /// Answers the client with a refusal.
@@ -394,6 +417,11 @@ impl PendingEntry {
     /// Whether it is still unanswered.
     pub(super) fn waits(&self) -> bool {
         self.otherwise.is_some()
+    }
+
+    /// Whether another server has the connection.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.is_relayed
     }
 
     pub(super) fn client(&self) -> &ClientHandle {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::RunningServer;
-use crate::actors::server::{ServerDeps, Stop};
+use crate::actors::server::{HandOver, ServerDeps, Stop};
 use crate::background::BackgroundThread;
 use crate::blocking::Job;
 
@@ -13,6 +13,7 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 impl RunningServer {
     /// Shuts down: stops accepting, tells everybody, ends threads.
     pub async fn stop(self) {
+        self.hand_over().await;
         for task in &self.tasks {
             task.abort();
         }
@@ -68,6 +69,26 @@ impl RunningServer {
         });
         if let Err(error) = closed.await {
             tracing::error!(%error, "closing the files failed");
+        }
+    }
+
+    /// Has other servers take sessions over, while this one still tells that it is there.
+    async fn hand_over(&self) {
+        let (Some(_), Some(cluster), Some(database)) =
+            (&self.parts.shared, &self.parts.cluster, self.database.clone())
+        else {
+            return;
+        };
+        let node = cluster.node.clone();
+        let listing = self.parts.blocking_pool.run(Job::FileIo, move || database.announce_node(&node));
+        // Without the database there is nothing to take over.
+        let Ok(Some(Ok(nodes))) = tokio::time::timeout(LEAVE_LIMIT, listing).await else { return };
+        cluster.update_others(nodes);
+        match self.server.send(HandOver).await {
+            Ok(0) | Err(_) => {}
+            Ok(sessions) => {
+                tracing::info!("sessions that go on at other servers, with who is there: {sessions}")
+            }
         }
     }
 

@@ -8,15 +8,17 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use drawhall_protocol::frame::FrameHeader;
-use drawhall_protocol::message::ServerCommand;
+use drawhall_protocol::message::{Disconnect, Layout, Message, ServerCommand};
 use drawhall_protocol::reply::SessionDescription;
 use drawhall_protocol::{Frame, HEADER_LEN};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::db::nodes::Node;
 use crate::log::LogUser;
-use crate::rules::session::{JoinRequest, Refusal};
+use crate::rules::session::hand_over::StayingMembers;
+use crate::rules::session::{ConnId, JoinRequest, Refusal};
 
 /// Maximum length of a request, answer or piece of news in bytes. The largest have an avatar, or [`NEWS_SESSIONS`]
 /// descriptions.
@@ -45,6 +47,18 @@ pub enum LinkRequest {
         session: String,
         /// Who, as the server that has the connection knows them; the connection number is not used.
         request: Box<JoinRequest>,
+    },
+    /// Take a session over, with its members. The answer is a list with the numbers of the members' connections, in
+    /// their order, or `null` if the session is not taken.
+    TakeOver(Box<HandedOver>),
+    /// Go on with a member of a session that was taken over. The answer is a [`JoinAnswer`]; then as for `Join`.
+    Resume {
+        /// Id.
+        session: String,
+        /// Number of the member's connection there.
+        conn: ConnId,
+        /// Who, for the log.
+        user: LogUser,
     },
     /// A request to the admin API of this server, by somebody who has logged in at another. The answer is an
     /// [`AdminHead`], and the body up to the end of the link.
@@ -122,6 +136,70 @@ impl JoinAnswer {
         stream.read_exact(&mut json).await?;
         Ok(serde_json::from_slice(&json)?)
     }
+}
+
+/// What a session tells, over the link of a client, to the server that has the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkSignal {
+    /// Send nothing more over this link, and close that direction; the session is about to move.
+    Pause,
+    /// The session goes on at another server, and the link ends.
+    Moved(Moved),
+}
+
+/// A session that is to go on at another server. The server that has it commits nothing to it any more.
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct HandedOver {
+    pub description: SessionDescription,
+    /// Incarnation of the server that has it.
+    pub from: String,
+    pub staying: StayingMembers,
+}
+
+/// Where a session goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Moved {
+    pub node: Node,
+    /// Number of the client's connection there.
+    pub conn: ConnId,
+}
+
+/// Reasons of a `Disconnect` that clients are never sent.
+const PAUSE: u8 = 0xf0;
+const MOVED: u8 = 0xf1;
+
+impl LinkSignal {
+    /// The frame of [`LinkSignal::Pause`].
+    ///
+    /// # Errors
+    /// None: it has no text.
+    pub fn pause() -> io::Result<Bytes> {
+        signal(PAUSE, "")
+    }
+
+    /// The frame of [`LinkSignal::Moved`], of its JSON.
+    ///
+    /// # Errors
+    /// When the text is too long for a message.
+    pub fn moved(json: &str) -> io::Result<Bytes> {
+        signal(MOVED, json)
+    }
+
+    /// The signal that a `Disconnect` is, if it is none for a client.
+    pub fn of(disconnect: &Disconnect) -> Option<LinkSignal> {
+        match disconnect.reason {
+            PAUSE => Some(LinkSignal::Pause),
+            MOVED => serde_json::from_str(&disconnect.message).ok().map(LinkSignal::Moved),
+            _ => None,
+        }
+    }
+}
+
+fn signal(reason: u8, text: &str) -> io::Result<Bytes> {
+    let disconnect = Message::from(Disconnect { reason, message: text.to_owned() });
+    disconnect.to_frame(0, Layout::V4_25).map(Frame::into_bytes).map_err(io::Error::other)
 }
 
 /// What has changed at the sessions of a server. Without news it is sent empty each second, as a sign of life.

@@ -1,5 +1,7 @@
 //! The servers that share a database and have links between them. Only a database on PostgreSQL has their table.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Database, DbError};
 
 /// Seconds after its last sign of life at which a server is not listed any more.
@@ -10,7 +12,7 @@ pub const NODE_TIMEOUT_SECS: u32 = 5;
 pub const LEASE_SECS: u32 = 3;
 
 /// A server that others connect to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Node {
     /// Made anew at each start, so that a server that comes back is another one.

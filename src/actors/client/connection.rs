@@ -206,6 +206,8 @@ pub struct Client {
     since: i64,
     /// The server closes the connection, not the peer.
     was_cut: bool,
+    /// Another server has the connection, and sends nothing more: the session is about to be handed over.
+    pausing: relayed::Pausing,
 }
 
 impl Client {
@@ -270,6 +272,7 @@ impl Client {
             budget_timer: None,
             since: Timestamp::now().utc_ms,
             was_cut: false,
+            pausing: relayed::Pausing::default(),
         }
     }
 

@@ -47,6 +47,8 @@ pub(super) struct Outbox {
     /// End of the history when the cursor was attached.
     joined_at: i64,
     closing: bool,
+    /// What is sent behind the whole history; then the outbox ends.
+    last: Option<Bytes>,
     metrics: Arc<Metrics>,
 }
 
@@ -135,6 +137,11 @@ impl Outbox {
         }
     }
 
+    /// Ends the outbox with this, after what is queued and the history up to its end.
+    pub(super) fn close_behind_history(&mut self, last: Bytes) {
+        self.last.get_or_insert(last);
+    }
+
     /// Drops everything that is queued and stops sending history; returns the cursor, also one that was still queued.
     pub(super) fn detach(&mut self) -> Option<Cursor> {
         self.queued = 0;
@@ -190,15 +197,25 @@ impl Outbox {
             }
         }
         self.queue.shrink_to(KEPT_ITEMS);
-        let Some(cursor) = self.cursor.as_mut().filter(|_| !self.closing) else { return Next::Wait };
+        let Some(cursor) = self.cursor.as_mut().filter(|_| !self.closing) else {
+            return self.after_history(out);
+        };
         let before = cursor.messages();
         let read = cursor.read(limit, out);
         self.metrics.messages_out.add(cursor.messages() - before);
         match read {
             Read::Fetch(fetch) => Next::Fetch(fetch),
             Read::Lost => Next::Lost,
-            Read::Some | Read::Nothing => Next::Wait,
+            Read::Some => Next::Wait,
+            Read::Nothing => self.after_history(out),
         }
+    }
+
+    fn after_history(&mut self, out: &mut Vec<Bytes>) -> Next {
+        let Some(last) = self.last.take() else { return Next::Wait };
+        out.push(last);
+        self.closing = true;
+        Next::End
     }
 }
 
@@ -272,6 +289,32 @@ mod tests {
         outbox.push_first("more".into());
         outbox.close();
         assert_eq!(gathered(&mut outbox), ("bye".into(), true));
+    }
+
+    #[test]
+    fn the_last_message_comes_behind_the_whole_history() {
+        let mut history = history();
+        let mut outbox = Outbox::default();
+        outbox.attach(history.cursor(i64::MIN));
+        history.append(b" goes on", 1).unwrap();
+        history.publish();
+        outbox.push("first ".into(), false).unwrap();
+        outbox.close_behind_history("moved".into());
+        outbox.close_behind_history("twice".into());
+        let mut all = String::new();
+        for _ in 0..5 {
+            let (text, is_end) = gathered(&mut outbox);
+            all += &text;
+            if is_end {
+                break;
+            }
+        }
+        assert_eq!(all, "first history goes onmoved");
+        outbox.push("more".into(), false).unwrap();
+        assert_eq!(gathered(&mut outbox).0, "");
+        let mut without_history = Outbox::default();
+        without_history.close_behind_history("moved".into());
+        assert_eq!(gathered(&mut without_history), ("moved".into(), true));
     }
 
     #[test]

@@ -13,11 +13,12 @@ use tokio::sync::{mpsc, watch};
 use super::setups::{Setup, Setups};
 use crate::actors::client::connection::{ClientContext, relayed};
 use crate::actors::messages::ToServer;
-use crate::cluster::link::{AdminCall, LinkRequest};
+use crate::cluster::link::{AdminCall, HandedOver, LinkRequest};
 use crate::cluster::{self, AcceptedLink, Cluster};
 use crate::config::Rules;
 use crate::rules::login::LookupAnswer;
-use crate::transport::connection_limiter::ConnectionLimiter;
+use crate::rules::session::ConnId;
+use crate::transport::connection_limiter::{ConnectionLimiter, ConnectionPermit};
 
 /// Pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -92,12 +93,33 @@ impl LinkAcceptor {
             }
             LinkRequest::Join { session, request } => {
                 let conn = self.next_conn.fetch_add(1, Ordering::Relaxed);
-                let address = request.client.identity.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-                let permit = self.limiter.enter_relayed(address, self.context.rules.settings());
-                relayed::begin(link, session, request, (conn, permit, self.context));
+                let permit = self.permit(request.client.identity.address);
+                relayed::begin((link, conn, permit, self.context), session, request);
                 Ok(())
             }
+            LinkRequest::Resume { session, conn, user } => {
+                let permit = self.permit(user.address);
+                relayed::resume((link, conn, permit, self.context), session, user);
+                Ok(())
+            }
+            LinkRequest::TakeOver(handed) => self.take_over(link, handed).await,
         }
+    }
+
+    fn permit(&self, address: Option<IpAddr>) -> ConnectionPermit {
+        let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        self.limiter.enter_relayed(address, self.context.rules.settings())
+    }
+
+    async fn take_over(self, mut link: AcceptedLink, mut handed: Box<HandedOver>) -> io::Result<()> {
+        let members = &mut handed.staying.members;
+        for member in members.iter_mut() {
+            member.client.conn = self.next_conn.fetch_add(1, Ordering::Relaxed);
+        }
+        let conns: Vec<ConnId> = members.iter().map(|member| member.client.conn).collect();
+        let asked = self.context.server.ask(|answer| ToServer::TakeOver { handed, answer });
+        let is_taken = asked.await.unwrap_or(false);
+        cluster::reply(&mut link, &is_taken.then_some(conns)).await
     }
 
     async fn look_up(

@@ -4,19 +4,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::{Disconnect, Layout, Message};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::Counted;
 use crate::actors::in_flight::InFlightBudget;
 use crate::actors::messages::{ClientHandle, PendingEntry, SessionHandle, ToClient};
-use crate::cluster::Cluster;
-use crate::cluster::link::{JoinAnswer, LinkRequest};
+use crate::cluster::link::{JoinAnswer, LinkRequest, LinkSignal, Moved};
+use crate::cluster::{Cluster, Link};
 use crate::db::nodes::Node;
+use crate::log::LogUser;
 use crate::metrics::Metrics;
 use crate::rules::batch::Batch;
 use crate::rules::session::{ClientOp, DisconnectReason, Refusal};
@@ -45,6 +46,10 @@ pub(super) struct Relay {
     pub(super) node: Arc<Node>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) entry: PendingEntry,
+    /// Id of the session.
+    pub(super) id: String,
+    /// The client, for the log of another server.
+    pub(super) user: LogUser,
     /// The client's batches; closed when it has left.
     pub(super) incoming: UnboundedReceiver<Batch>,
     /// What the client takes for its session.
@@ -71,27 +76,86 @@ impl Relay {
         self.entry.answered();
         let _counted = Counted::new(&self.metrics, |metrics| &metrics.relayed_clients);
         let client = self.entry.client().clone();
-        client.tell(ToClient::Deliver { ops: vec![ClientOp::Joined { user }], session: Some(self.session) });
-        let (mut read, mut write) = tokio::io::split(link);
-        tokio::select! {
-            end = to_client(&mut read, &client) => {
-                let (reason, message) = end.unwrap_or((DisconnectReason::Error, LOST.to_owned()));
-                client.tell(ToClient::Deliver {
-                    ops: vec![ClientOp::Disconnect { reason, message }],
-                    session: None,
-                });
+        let session = Some(self.session.clone());
+        client.tell(ToClient::Deliver { ops: vec![ClientOp::Joined { user }], session });
+        let mut link = link;
+        loop {
+            match self.carry(link).await {
+                End::Left => return,
+                End::Goodbye((reason, message)) => {
+                    let ops = vec![ClientOp::Disconnect { reason, message }];
+                    return client.tell(ToClient::Deliver { ops, session: None });
+                }
+                End::Moved(moved) => match self.follow(moved).await {
+                    Some(next) => link = next,
+                    None => {
+                        let (reason, message) = (DisconnectReason::Error, LOST.to_owned());
+                        let ops = vec![ClientOp::Disconnect { reason, message }];
+                        return client.tell(ToClient::Deliver { ops, session: None });
+                    }
+                },
             }
-            () = to_session(&mut write, self.incoming, &self.entry) => {
+        }
+    }
+
+    /// Carries messages over a link in both directions until it ends.
+    async fn carry(&mut self, link: Link) -> End {
+        let (mut read, mut write) = tokio::io::split(link);
+        let client = self.entry.client().clone();
+        let pause = Notify::new();
+        let ended = {
+            let to_client = to_client(&mut read, &client, &pause);
+            let to_session = to_session(&mut write, &mut self.incoming, &self.entry, &pause);
+            tokio::pin!(to_client, to_session);
+            tokio::select! {
+                end = &mut to_client => Some(end),
+                has_left = &mut to_session => if has_left { None } else { Some(to_client.await) },
+            }
+        };
+        match ended {
+            Some(end) => end.unwrap_or_else(|_| End::Goodbye((DisconnectReason::Error, LOST.to_owned()))),
+            None => {
                 // Closed with unread input the link would be reset, and the client's last messages be lost.
                 let rest = async { tokio::io::copy(&mut read, &mut tokio::io::sink()).await };
                 let _ = tokio::time::timeout(LEAVE_LIMIT, rest).await;
+                End::Left
+            }
+        }
+    }
+
+    /// Goes on at the server that has the session now; `None` if that is not possible.
+    async fn follow(&mut self, moved: Moved) -> Option<Link> {
+        let user = self.user.clone();
+        let request = LinkRequest::Resume { session: self.id.clone(), conn: moved.conn, user };
+        self.node = Arc::new(moved.node);
+        match self.cluster.join(&self.node, &request).await {
+            Ok((link, JoinAnswer::Joined(_))) => Some(link),
+            Ok((_, JoinAnswer::Refused(_))) => None,
+            Err(error) => {
+                tracing::warn!("server {} does not go on with a client: {error}", self.node.name);
+                None
             }
         }
     }
 }
 
-/// Carries what the session sends; returns what it says when it lets the client go.
-async fn to_client(link: &mut (impl AsyncRead + Unpin), client: &ClientHandle) -> io::Result<Goodbye> {
+/// How a link has ended.
+enum End {
+    /// The client has left.
+    Left,
+    /// The session lets the client go.
+    Goodbye(Goodbye),
+    /// The session goes on at another server.
+    Moved(Moved),
+}
+
+/// Carries what the session sends, until it lets the client go or goes on elsewhere. Notifies `pause` when nothing more
+/// is to be sent to it.
+async fn to_client(
+    link: &mut (impl AsyncRead + Unpin),
+    client: &ClientHandle,
+    pause: &Notify,
+) -> io::Result<End> {
     let window = Arc::new(Semaphore::new(WINDOW));
     let mut received = BytesMut::new();
     loop {
@@ -105,26 +169,43 @@ async fn to_client(link: &mut (impl AsyncRead + Unpin), client: &ClientHandle) -
             }
             continue;
         }
-        let (len, goodbye) = until_goodbye(&chunk);
-        if len > 0 {
-            // It is never closed, and no chunk is larger.
-            let permit = window.clone().acquire_many_owned(len as u32).await.map_err(io::Error::other)?;
-            let bytes = Bytes::from_owner(InWindow { bytes: chunk.slice(..len), _permit: permit });
-            client.tell(ToClient::Deliver { ops: vec![ClientOp::Direct(bytes)], session: None });
-        }
-        if let Some(goodbye) = goodbye {
-            return Ok(goodbye);
+        let mut chunk = chunk;
+        while !chunk.is_empty() {
+            let (len, found) = until_disconnect(&chunk);
+            let bytes = chunk.split_to(len);
+            if len > 0 {
+                // It is never closed, and no chunk is larger.
+                let permit = window.clone().acquire_many_owned(len as u32).await.map_err(io::Error::other)?;
+                let bytes = Bytes::from_owner(InWindow { bytes, _permit: permit });
+                client.tell(ToClient::Deliver { ops: vec![ClientOp::Direct(bytes)], session: None });
+            }
+            let Some((frame_len, disconnect)) = found else { continue };
+            match LinkSignal::of(&disconnect) {
+                Some(LinkSignal::Moved(moved)) => return Ok(End::Moved(moved)),
+                Some(LinkSignal::Pause) => {
+                    chunk.advance(frame_len);
+                    pause.notify_one();
+                }
+                None => return Ok(End::Goodbye(goodbye(disconnect))),
+            }
         }
     }
 }
 
-/// Carries what the client sends, until it leaves or the link breaks.
+/// Carries what the client sends, until it leaves (`true`), nothing more is to be sent, or the link breaks.
 async fn to_session(
     link: &mut (impl AsyncWrite + Unpin),
-    mut incoming: UnboundedReceiver<Batch>,
+    incoming: &mut UnboundedReceiver<Batch>,
     entry: &PendingEntry,
-) {
-    while let Some(batch) = incoming.recv().await {
+    pause: &Notify,
+) -> bool {
+    let has_left = loop {
+        let batch = tokio::select! {
+            biased;
+            () = pause.notified() => break false,
+            batch = incoming.recv() => batch,
+        };
+        let Some(batch) = batch else { break true };
         let cost = InFlightBudget::cost(&batch);
         let written = async {
             link.write_all(batch.bytes()).await?;
@@ -137,9 +218,10 @@ async fn to_session(
         if entry.in_flight_budget().release(cost) {
             entry.client().tell(ToClient::ReadOn);
         }
-    }
-    // The other server takes it for a client that has left, however the link ends.
+    };
+    // The other server takes it for a client that has left, unless it waits for that.
     let _ = link.shutdown().await;
+    has_left
 }
 
 /// Bytes for the client that count until they are dropped: when they have been written, or the client has gone.
@@ -169,19 +251,22 @@ fn whole_frames(received: &[u8]) -> usize {
 /// What a session says when it lets a client go.
 type Goodbye = (DisconnectReason, String);
 
-/// Length of the frames before the first `Disconnect`, and what that says.
-fn until_goodbye(chunk: &[u8]) -> (usize, Option<Goodbye>) {
+fn goodbye(Disconnect { reason, message }: Disconnect) -> Goodbye {
+    let reason = [DisconnectReason::Kick, DisconnectReason::Shutdown]
+        .into_iter()
+        .find(|known| *known as u8 == reason)
+        .unwrap_or(DisconnectReason::Error);
+    (reason, message)
+}
+
+/// Length of the frames before the first `Disconnect`, and that one with its length.
+fn until_disconnect(chunk: &[u8]) -> (usize, Option<(usize, Disconnect)>) {
     let mut len = 0;
     for frame in frames(chunk) {
         if frame.header.kind == Disconnect::TYPE
-            && let Ok(Message::Disconnect(Disconnect { reason, message })) =
-                Message::from_frame(frame, Layout::V4_25)
+            && let Ok(Message::Disconnect(disconnect)) = Message::from_frame(frame, Layout::V4_25)
         {
-            let reason = [DisconnectReason::Kick, DisconnectReason::Shutdown]
-                .into_iter()
-                .find(|known| *known as u8 == reason)
-                .unwrap_or(DisconnectReason::Error);
-            return (len, Some((reason, message)));
+            return (len, Some((frame.bytes.len(), disconnect)));
         }
         len += frame.bytes.len();
     }
@@ -214,8 +299,27 @@ mod tests {
         let goodbye = goodbye.to_frame(0, Layout::V4_25).unwrap().into_bytes();
         let drawing = frame(200, b"stroke");
         let chunk = [&drawing[..], &goodbye, &drawing].concat();
-        let end = Some((DisconnectReason::Kick, "by an operator".to_owned()));
-        assert_eq!(until_goodbye(&chunk), (drawing.len(), end));
-        assert_eq!(until_goodbye(&drawing), (drawing.len(), None));
+        let (len, found) = until_disconnect(&chunk);
+        let (frame_len, disconnect) = found.unwrap();
+        assert_eq!((len, frame_len), (drawing.len(), goodbye.len()));
+        assert_eq!(LinkSignal::of(&disconnect), None);
+        assert_eq!(super::goodbye(disconnect), (DisconnectReason::Kick, "by an operator".to_owned()));
+        assert_eq!(until_disconnect(&drawing), (drawing.len(), None));
+    }
+
+    #[test]
+    fn signals_are_told_from_goodbyes() {
+        let node = Node { incarnation: "1".into(), name: "b".into(), address: "127.0.0.1:1".into() };
+        let moved = Moved { node, conn: 7 };
+        let json = serde_json::to_string(&moved).unwrap();
+        for (frame, signal) in [
+            (LinkSignal::pause().unwrap(), LinkSignal::Pause),
+            (LinkSignal::moved(&json).unwrap(), LinkSignal::Moved(moved)),
+        ] {
+            let (_, found) = until_disconnect(&frame);
+            assert_eq!(LinkSignal::of(&found.unwrap().1), Some(signal));
+        }
+        let (_, found) = until_disconnect(&LinkSignal::moved("{}").unwrap());
+        assert_eq!(LinkSignal::of(&found.unwrap().1), None, "it is taken for a goodbye");
     }
 }

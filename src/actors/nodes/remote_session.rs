@@ -75,12 +75,16 @@ impl RemoteSession {
         let link = self.links;
         self.clients.insert(conn, RelayedClient { client: entry.client().clone(), link, batches });
         let session: SessionHandle = ctx.address().into();
+        let identity = &request.client.identity;
+        let user = LogUser { id: 0, address: identity.address, name: identity.name.clone() };
         let request = LinkRequest::Join { session: self.id.clone(), request };
         let relay = Relay {
             cluster: self.cluster.clone(),
             node: self.node.clone(),
             metrics: self.metrics.clone(),
             entry,
+            id: self.id.clone(),
+            user,
             incoming,
             session,
         };
@@ -153,6 +157,10 @@ impl Handler<ToSession> for RemoteSession {
                     ctx.stop();
                 }
             }
+            // Only the server that has the session can hand it over.
+            ToSession::HandOver(answer) => notify(answer, false),
+            // Only clients of the server that has the session are asked to pause.
+            ToSession::Paused(_) => {}
             // They are in the lists of the server that has the session.
             ToSession::DescribeUsers(answer) => notify(answer, Vec::new()),
             // The server that has the session knows how fast its clients draw.
@@ -161,6 +169,7 @@ impl Handler<ToSession> for RemoteSession {
             ToSession::Administer(..) | ToSession::Histories(..) | ToSession::FindOperator { .. } => {}
             // The Server sends these to its own sessions only.
             ToSession::Host { .. }
+            | ToSession::Resume { .. }
             | ToSession::Lost
             | ToSession::ReportSent { .. }
             | ToSession::ReportStored { .. }

@@ -24,7 +24,7 @@ fn utc_ms(time: SystemTime) -> Option<i64> {
 }
 
 /// Creation time of a session from its ULID, milliseconds since 1970.
-fn created_ms(id: &str) -> Option<i64> {
+pub(super) fn created_ms(id: &str) -> Option<i64> {
     i64::try_from(ulid::Ulid::from_string(id).ok()?.timestamp_ms()).ok()
 }
 
@@ -126,12 +126,19 @@ impl Server {
             Residency::Stored(rest) => {
                 let (rest, id) = (rest.clone(), entry.description.id.clone());
                 entry.residency = Residency::Loading(vec![waiter]);
-                self.load(id, rest, ctx);
+                self.load(id, rest, None, ctx);
             }
         }
     }
 
-    fn load(&mut self, id: String, rest: Suspended, ctx: &mut Context<Self>) {
+    /// Loads a session. The server of the incarnation `from`, if there is one, hands it over.
+    pub(super) fn load(
+        &mut self,
+        id: String,
+        rest: Suspended,
+        from: Option<String>,
+        ctx: &mut Context<Self>,
+    ) {
         let Some(session_dir) = self.parts.session_dir.clone() else { return self.session_ended(&id) };
         let (name, known) = (id.clone(), rest.clone());
         let (is_traced, shared) = (self.parts.trace.is_some(), self.parts.shared.clone());
@@ -139,7 +146,7 @@ impl Server {
             let before = if is_traced { session_dir.files_of(&name) } else { Vec::new() };
             let loaded = match &shared {
                 None => session_dir.load(&name).map_err(NotLoaded::from),
-                Some(shared) => session_dir.load_shared(&**shared, &name),
+                Some(shared) => session_dir.load_shared(&**shared, &name, from.as_deref()),
             };
             loaded.map(|loaded| {
                 // Those of a shared session were fetched meanwhile.

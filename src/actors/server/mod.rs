@@ -6,6 +6,7 @@ pub mod acceptor;
 mod admin;
 mod deps;
 mod directory;
+mod hand_over;
 mod hosting;
 pub mod list_server;
 mod listing;
@@ -48,6 +49,7 @@ pub use admin::{
 };
 pub use deps::ServerDeps;
 use directory::{Directory, Missing, Residency, SessionEntry, Waiter};
+pub use hand_over::HandOver;
 pub use hosting::BelowReserve;
 pub use listing::ListSession;
 use listings::Listings;
@@ -199,6 +201,9 @@ impl Handler<ToServer> for Server {
             }
             ToServer::FindSession { session, answer } => notify(answer, self.find_session(&session)),
             ToServer::EnterSession { id, request, entry } => self.enter_session(&id, request, entry, ctx),
+            ToServer::Resume { id, conn, entry } => self.resume(&id, conn, entry),
+            ToServer::HandOver { id, staying, answer } => self.hand_over(&id, *staying, answer),
+            ToServer::TakeOver { handed, answer } => self.take_over(*handed, answer, ctx),
             ToServer::CancelEntering { id, conn } => self.cancel_entering(&id, conn, ctx),
             ToServer::Host(wanted, answer) => {
                 let hosted = self.host(*wanted, ctx);

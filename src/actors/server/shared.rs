@@ -119,7 +119,8 @@ impl Server {
     pub(super) fn owned_elsewhere(&mut self, id: &str, rest: Suspended, ctx: &mut Context<Self>) {
         let Some(entry) = self.directory.find_mut(id) else { return };
         entry.claims += 1;
-        if entry.claims > MAX_CLAIMS {
+        // Whose members stay, and nobody waits for them any more.
+        if entry.claims > MAX_CLAIMS || rest.has_staying() {
             return self.session_ended(id);
         }
         let residency = std::mem::replace(&mut entry.residency, Residency::Stored(rest));

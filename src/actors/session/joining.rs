@@ -27,7 +27,7 @@ impl Session {
     }
 
     pub(super) fn join(&mut self, request: Box<JoinRequest>, entry: PendingEntry, ctx: &mut Context<Self>) {
-        if self.ended {
+        if self.ended || self.handing_over.is_some() {
             // Dropping the entry refuses it.
             return;
         }
@@ -49,6 +49,9 @@ impl Session {
     }
 
     pub(super) fn leave(&mut self, conn: ConnId, input: Input, ctx: &mut Context<Self>) {
+        if self.leaves_meanwhile(conn, ctx) {
+            return;
+        }
         self.forget_member(conn);
         self.handle(ctx, input);
     }

@@ -8,6 +8,7 @@ mod compact;
 mod cut;
 mod events;
 mod everybody;
+mod hand_over;
 mod joining;
 mod member_handle;
 mod persist;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
+use hand_over::{Awaited, HandingOver};
 use member_handle::MemberHandle;
 
 use crate::actors::messages::{
@@ -159,6 +161,8 @@ pub struct Session {
     ended: bool,
     /// The server has been told of the end.
     end_told: bool,
+    handing_over: Option<HandingOver>,
+    awaited: Awaited,
 }
 
 impl Session {
@@ -184,6 +188,7 @@ impl Session {
         if recording.is_some() {
             machine.record();
         }
+        let awaited = machine.awaited().map(|conn| (conn, Vec::new())).collect();
         Self {
             machine,
             rng,
@@ -225,6 +230,8 @@ impl Session {
             deadline: None,
             ended: false,
             end_told: false,
+            handing_over: None,
+            awaited,
         }
     }
 
@@ -325,6 +332,9 @@ impl Session {
     }
 
     fn handle(&mut self, ctx: &mut Context<Self>, input: Input) {
+        if self.is_handed_over() {
+            return;
+        }
         let now = Timestamp::now();
         let effects = self.effects_of(input, now);
         self.perform(effects, now, ctx);
@@ -395,6 +405,7 @@ impl Actor for Session {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.address = Some(ctx.address().into());
+        self.await_members(ctx);
         let now = Timestamp::now();
         self.send(now, ctx);
         ctx.run_interval(EXPIRY_INTERVAL, |session, ctx| {
@@ -415,7 +426,16 @@ impl Handler<ToSession> for Session {
     type Result = ();
 
     fn handle(&mut self, message: ToSession, ctx: &mut Self::Context) {
+        if self.is_handed_over() && !matches!(message, ToSession::Leave(_) | ToSession::Cut(_)) {
+            // Who waits for an answer learns that there is none here. That another server has taken the session over is
+            // known from its answer.
+            return;
+        }
         match message {
+            ToSession::Paused(conn) => self.paused(conn, ctx),
+            ToSession::Resume { conn, entry } => self.resume(conn, entry, ctx),
+            ToSession::HandOver(done) => self.hand_over(done, ctx),
+            ToSession::Batch { conn, .. } if self.is_out(conn) => {}
             ToSession::Batch { conn, batch } => self.batch(conn, batch, ctx),
             ToSession::DrawsTooFast { conn, slowed } => {
                 self.handle(ctx, Input::DrawsTooFast { conn, slowed });

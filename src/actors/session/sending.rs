@@ -218,12 +218,18 @@ impl Session {
         for (conn, ops) in by_client {
             let ops = ops.into_vec();
             let goes = |op: &ClientOp| {
-                matches!(op, ClientOp::Refused(_) | ClientOp::Disconnect { .. } | ClientOp::Quiet)
+                matches!(
+                    op,
+                    ClientOp::Refused(_) | ClientOp::Disconnect { .. } | ClientOp::Quiet | ClientOp::Moved(_)
+                )
             };
             let gone = ops.iter().any(goes);
             let released = ops.iter().any(|op| matches!(op, ClientOp::Released));
             let joined = ops.iter().any(|op| matches!(op, ClientOp::Joined { .. }));
-            let Some(member) = self.members.get_mut(&conn) else { continue };
+            let Some(member) = self.members.get_mut(&conn) else {
+                self.keep_for_later(conn, ops);
+                continue;
+            };
             let held = if released { std::mem::take(&mut member.held) } else { 0 };
             let session = self.address.clone().filter(|_| joined);
             member.entry.client().tell(ToClient::Deliver { ops, session });

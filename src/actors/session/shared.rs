@@ -16,6 +16,9 @@ use crate::storage::shared::{CommitOutcome, FileChange};
 /// Delay before files are written again that could not be.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// What members are told whom the session leaves.
+pub(super) const MOVED: &str = "Another server goes on with this session, please reconnect";
+
 /// A batch that was written to the files, and committed if they are shared.
 pub(super) struct Written {
     pub(super) store: SessionFiles,
@@ -84,10 +87,7 @@ impl Session {
         let (why, message) = match outcome {
             CommitOutcome::Lost => {
                 self.metrics.sessions_lost.count();
-                (
-                    "another server has taken it over",
-                    "Another server goes on with this session, please reconnect",
-                )
+                ("another server has taken it over", MOVED)
             }
             CommitOutcome::Taken => {
                 ("its alias is taken at another server", "A session with this id or alias already exists")
@@ -97,6 +97,12 @@ impl Session {
                 "The server cannot store this session any more, please reconnect, or try again later",
             ),
         };
+        self.tell_handed_over(false);
+        self.end_here(why, message, ctx);
+    }
+
+    /// Ends the session at this server only; its members are told why.
+    pub(super) fn end_here(&mut self, why: &str, message: &str, ctx: &mut Context<Self>) {
         tracing::warn!("session {}: it ends here: {why}", self.machine.id());
         if let Some(shared) = &self.shared {
             shared.release(self.machine.id());

@@ -259,10 +259,10 @@ impl SharedSessions for PgSessions {
         Box::pin(async { outcome.await.unwrap_or(CommitOutcome::GivenUp) })
     }
 
-    fn claim(&self, id: &str) -> Result<i64, SharedError> {
+    fn claim(&self, id: &str, from: Option<&str>) -> Result<i64, SharedError> {
         self.state.owned.lock().insert(id.to_owned());
         let claimed =
-            self.ask(&self.claimer, async |client| read::claim(client, id, &self.state.owner).await);
+            self.ask(&self.claimer, async |client| read::claim(client, id, &self.state.owner, from).await);
         claimed.and_then(|claimed| claimed).inspect_err(|_| self.release(id))
     }
 

@@ -103,6 +103,11 @@ pub enum ClientOp {
     FollowReset { epoch: u64 },
     /// Send a `Disconnect`, then close the connection.
     Disconnect { reason: DisconnectReason, message: String },
+    /// The session is about to be handed over: the server that has the connection is to send nothing more.
+    Pause,
+    /// The session goes on at another server: send what is left of the history, then this to the server that has the
+    /// connection, and close the link.
+    Moved(String),
     /// The session has ended silently: from now on the client is only echoed its own messages.
     Quiet,
     /// How fast the client may draw from now on.

@@ -26,6 +26,8 @@ pub enum Input {
     },
     /// A client asks to join.
     Join(Box<JoinRequest>),
+    /// A member who stays is there, after the session came from another server.
+    Resume(ConnId),
     /// A password was verified against one of the session's hashes, so it need not be hashed again.
     Learn { kind: PasswordKind, hash: String, password: String },
     /// A connection was closed by the client.
@@ -96,6 +98,7 @@ impl SessionMachine {
                 self.host(*client, user, cx);
             }
             Input::Join(request) => self.join(*request, cx),
+            Input::Resume(conn) => self.resume(conn, cx),
             Input::Learn { kind, hash, password } => self.cache_verified_password(kind, &hash, &password),
             Input::Leave(conn) => self.leave(conn, cx),
             Input::Cut(conn) => self.cut(conn, cx),

@@ -163,7 +163,7 @@ impl SessionMachine {
     }
 
     /// Index after which a client with this history index needs the history.
-    fn skip_to(&mut self, hidx: &str) -> Option<i64> {
+    pub(super) fn skip_to(&mut self, hidx: &str) -> Option<i64> {
         let mut parts = hidx.splitn(3, ':');
         let start_id: i64 = parts.next()?.parse().ok()?;
         // A client that has only the first message has nothing to skip.

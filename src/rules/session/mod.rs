@@ -17,6 +17,7 @@ pub mod effects;
 mod ending;
 mod events;
 mod follow;
+pub mod hand_over;
 pub mod ids;
 pub mod input;
 pub mod invites;

@@ -55,6 +55,17 @@ impl UserLocks {
         self.by_operators = self.locked.iter().filter(is_theirs).copied().collect();
     }
 
+    /// Whether an operator does not let this user draw.
+    pub(super) fn is_locked_by_operator(&self, id: u8) -> bool {
+        self.by_operators.contains(&id)
+    }
+
+    /// An operator did not let this user draw when the session was at another server; clients know it.
+    pub(super) fn lock_by_operator(&mut self, id: u8) {
+        self.locked.insert(id);
+        self.by_operators.insert(id);
+    }
+
     /// Somebody has left: clients do not know the lock any more.
     pub(super) fn forget(&mut self, id: u8) {
         for locks in [&mut self.locked, &mut self.by_operators, &mut self.by_server] {

@@ -36,7 +36,8 @@ impl From<SharedError> for NotLoaded {
 }
 
 impl SessionDir {
-    /// Makes this server the owner of a session, fetches its files and loads it; blocks.
+    /// Makes this server the owner of a session, fetches its files and loads it; `from` is who hands it over, as in
+    /// [`SharedSessions::claim`]. Blocks.
     ///
     /// # Errors
     /// When another server has it, it has ended, or it cannot be read. Then this server does not own it.
@@ -44,8 +45,9 @@ impl SessionDir {
         self: &Arc<Self>,
         shared: &dyn SharedSessions,
         id: &str,
+        from: Option<&str>,
     ) -> Result<LoadedSession, NotLoaded> {
-        let epoch = shared.claim(id)?;
+        let epoch = shared.claim(id, from)?;
         let fetch = |path: &Path| shared.fetch(id, path).map_err(NotLoaded::from);
         let loaded = self.load_fetched(id, fetch).and_then(|(mut loaded, cut)| {
             loaded.store.share_existing(epoch, &cut).map_err(LoadError::from)?;
@@ -88,7 +90,7 @@ impl SessionDir {
     /// # Errors
     /// When the database is away, or a copy cannot be removed.
     pub fn end_shared(&self, shared: &dyn SharedSessions, id: &str) -> Result<(), SharedError> {
-        match shared.claim(id) {
+        match shared.claim(id, None) {
             Ok(epoch) => drop(shared.commit(id, epoch, vec![FileChange::End])),
             Err(SharedError::NotFound | SharedError::Owned) => return Ok(()),
             Err(error) => return Err(error),

@@ -87,11 +87,12 @@ pub trait SharedSessions: Debug + Send + Sync {
     /// Commits changes of a session, in order. While the database is away it is tried again and again.
     fn commit(&self, id: &str, epoch: i64, changes: Vec<FileChange>) -> Committing;
 
-    /// Makes this server the owner, unless another that is alive is; returns the epoch. Blocks.
+    /// Makes this server the owner, unless another that is alive is; returns the epoch. The server of the incarnation
+    /// `from`, if there is one, hands the session over. Blocks.
     ///
     /// # Errors
     /// When there is no such session, it has another owner, or the database is away.
-    fn claim(&self, id: &str) -> Result<i64, SharedError>;
+    fn claim(&self, id: &str, from: Option<&str>) -> Result<i64, SharedError>;
 
     /// This server does not go on with a session, and has nothing of it to commit: others may take it over, soon.
     fn release(&self, id: &str);

@@ -87,6 +87,8 @@ impl Client {
                 self.phase = Phase::Quiet;
                 self.disconnect(reason, &message, ctx);
             }
+            ClientOp::Pause => self.pause_relayed(ctx),
+            ClientOp::Moved(text) => self.moved_relayed(&text, ctx),
             ClientOp::Quiet => {
                 self.phase = Phase::Quiet;
                 // Reading may be paused for an ended session, which will release nothing more.

@@ -94,6 +94,7 @@ impl Client {
 
     fn read_ended(&mut self, end: ReadEnd, ctx: &mut Context<Self>) {
         match end {
+            ReadEnd::Closed if self.pausing.is_asked() => self.input_paused(),
             ReadEnd::Closed => self.abort(ctx),
             ReadEnd::Failed(error) => {
                 if error.kind() != io::ErrorKind::ConnectionReset {
@@ -202,7 +203,10 @@ impl Client {
                     self.shared.pause_reading();
                     return self.shared.await_answer();
                 }
-                _ if self.pending.is_empty() => return self.shared.resume_reading(),
+                _ if self.pending.is_empty() => {
+                    self.tell_paused();
+                    return self.shared.resume_reading();
+                }
                 Phase::Login(_) => self.one_in_login(ctx),
                 Phase::Session(session) => {
                     let session = session.clone();

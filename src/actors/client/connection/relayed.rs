@@ -7,31 +7,62 @@ use actix::prelude::*;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::{Client, ClientContext, Entering, Opened, Phase};
-use crate::actors::messages::{PendingEntry, ToServer};
-use crate::cluster::link::JoinAnswer;
+use super::{Client, ClientContext, Entering, FLUSH_LIMIT, Opened, Phase};
+use crate::actors::messages::{PendingEntry, ServerHandle, ToServer, ToSession};
+use crate::cluster::link::{JoinAnswer, LinkSignal};
 use crate::log::LogUser;
 use crate::rules::session::{ClientOp, ConnId, JoinRequest, Refusal};
 use crate::transport::connection_limiter::ConnectionPermit;
 
+/// A link with the request of its client read, and what a Client actor needs besides.
+type Begun = (TlsStream<TcpStream>, ConnId, ConnectionPermit, ClientContext);
+
 /// Starts the actor of a client that comes over a link, on this worker thread, and asks a session to let it in.
-pub(crate) fn begin(
-    link: TlsStream<TcpStream>,
-    session: String,
-    mut request: Box<JoinRequest>,
-    (conn, permit, context): (ConnId, ConnectionPermit, ClientContext),
-) {
-    request.client.conn = conn;
+pub(crate) fn begin(begun: Begun, session: String, mut request: Box<JoinRequest>) {
+    request.client.conn = begun.1;
     let identity = &request.client.identity;
     let user = LogUser { id: 0, address: identity.address, name: identity.name.clone() };
-    let phase = Phase::Relayed(Entering::Asked(session.clone()));
+    let (server, entry) = start(begun, session.clone(), user);
+    server.tell(ToServer::EnterSession { id: session, request, entry });
+}
+
+/// Starts the actor of a client who stays in a session that this server has taken over.
+pub(crate) fn resume(begun: Begun, session: String, user: LogUser) {
+    let conn = begun.1;
+    let (server, entry) = start(begun, session.clone(), user);
+    server.tell(ToServer::Resume { id: session, conn, entry });
+}
+
+fn start(
+    (link, conn, permit, context): Begun,
+    session: String,
+    user: LogUser,
+) -> (ServerHandle, PendingEntry) {
+    let phase = Phase::Relayed(Entering::Asked(session));
     let (server, ctx) = (context.server.clone(), Context::new());
     let client = Client::new(Opened::Link(Box::new(link)), phase, user, (conn, permit, context), &ctx);
     client.shared.identified.set(true);
     client.shared.await_answer();
-    let entry = PendingEntry::to_join(ctx.address().into(), client.in_flight_budget.clone());
+    let entry = PendingEntry::to_join_relayed(ctx.address().into(), client.in_flight_budget.clone());
     ctx.run(client);
-    server.tell(ToServer::EnterSession { id: session, request, entry });
+    (server, entry)
+}
+
+/// Whether the server that has the connection sends nothing more, because the session is about to be handed over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Pausing {
+    #[default]
+    No,
+    /// It was asked to.
+    Asked,
+    /// It does not, and the session is told when all that it has sent is with the session.
+    Ended,
+}
+
+impl Pausing {
+    pub(super) fn is_asked(self) -> bool {
+        self == Pausing::Asked
+    }
 }
 
 impl Client {
@@ -51,6 +82,40 @@ impl Client {
         self.phase = Phase::Relayed(Entering::Nothing);
         self.answer_link(&JoinAnswer::Refused(refusal), ctx);
         self.close(ctx);
+    }
+
+    /// Asks the server that has the connection to send nothing more.
+    pub(super) fn pause_relayed(&mut self, ctx: &mut Context<Self>) {
+        if let (Phase::Session(_), Ok(frame)) = (&self.phase, LinkSignal::pause()) {
+            self.pausing = Pausing::Asked;
+            self.send(frame, ctx);
+        }
+    }
+
+    /// The server that has the connection has closed its direction of the link.
+    pub(super) fn input_paused(&mut self) {
+        self.pausing = Pausing::Ended;
+        if self.pending.is_empty() {
+            self.tell_paused();
+        }
+    }
+
+    /// Tells the session once that it has everything.
+    pub(super) fn tell_paused(&mut self) {
+        if let (Phase::Session(session), Pausing::Ended) = (&self.phase, self.pausing) {
+            self.pausing = Pausing::No;
+            session.tell(ToSession::Paused(self.conn));
+        }
+    }
+
+    /// The session goes on elsewhere: what is left of its history is sent, and where.
+    pub(super) fn moved_relayed(&mut self, text: &str, ctx: &mut Context<Self>) {
+        let Ok(frame) = LinkSignal::moved(text) else { return self.abort(ctx) };
+        // The session need not be told.
+        self.phase = Phase::Over;
+        self.shared.outbox.borrow_mut().close_behind_history(frame);
+        self.shared.wake.notify_one();
+        ctx.run_later(FLUSH_LIMIT, |_, ctx| ctx.stop());
     }
 
     fn answer_link(&mut self, answer: &JoinAnswer, ctx: &mut Context<Self>) {

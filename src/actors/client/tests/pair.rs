@@ -339,7 +339,11 @@ impl Pair {
             ClientOp::Attach(cursor) => side.outbox.attach(cursor),
             ClientOp::FollowReset { epoch } => side.outbox.follow_reset(epoch),
             ClientOp::Disconnect { reason, message } => side.disconnect(reason as u8, message),
-            ClientOp::Quiet | ClientOp::Released | ClientOp::DrawRate(_) => {}
+            ClientOp::Pause
+            | ClientOp::Moved(_)
+            | ClientOp::Quiet
+            | ClientOp::Released
+            | ClientOp::DrawRate(_) => {}
         }
     }
 }

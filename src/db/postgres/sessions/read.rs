@@ -35,13 +35,14 @@ pub(super) async fn claim(
     client: &PgClient,
     id: &str,
     owner: &str,
+    from: Option<&str>,
 ) -> Result<Result<i64, SharedError>, Error> {
     let sql = concat!(
-        "UPDATE drawhall_sessions SET owner = $2, epoch = epoch + 1 WHERE id = $1 AND (owner = $2 OR owner NOT IN ",
+        "UPDATE drawhall_sessions SET owner = $2, epoch = epoch + 1 WHERE id = $1 AND (owner IN ($2, $3) OR owner NOT IN ",
         alive!(),
         ") RETURNING epoch"
     );
-    if let Some(row) = client.client.query_opt(sql, &[&id, &owner]).await? {
+    if let Some(row) = client.client.query_opt(sql, &[&id, &owner, &from.unwrap_or(owner)]).await? {
         return Ok(Ok(row.get(0)));
     }
     let known = client.client.query_opt("SELECT 1 FROM drawhall_sessions WHERE id = $1", &[&id]).await?;

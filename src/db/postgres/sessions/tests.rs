@@ -58,7 +58,7 @@ fn only_the_owner_of_the_present_epoch_writes() {
     let first = vec![begin(""), put("a.session", JOURNAL), write("a.dprec", 0, "first")];
     assert_eq!(outcome(one.commit("a", 1, first)), CommitOutcome::Committed);
     // No server is alive here.
-    assert_eq!(other.claim("a").unwrap(), 2);
+    assert_eq!(other.claim("a", None).unwrap(), 2);
     assert_eq!(outcome(one.commit("a", 1, vec![write("a.dprec", 5, " late")])), CommitOutcome::Lost);
     assert_eq!(outcome(one.commit("a", 2, vec![write("a.dprec", 5, " late")])), CommitOutcome::Lost);
     assert_eq!(outcome(other.commit("a", 2, vec![write("a.dprec", 5, " next")])), CommitOutcome::Committed);
@@ -68,8 +68,8 @@ fn only_the_owner_of_the_present_epoch_writes() {
     assert!(error.contains("nothing between 10 and 12"), "{error}");
     // Who is alive keeps its sessions.
     postgres.execute("INSERT INTO drawhall_nodes (incarnation, name, address) VALUES ('other', 'n', 'h:1')");
-    assert!(matches!(one.claim("a"), Err(SharedError::Owned)));
-    assert!(matches!(one.claim("b"), Err(SharedError::NotFound)));
+    assert!(matches!(one.claim("a", None), Err(SharedError::Owned)));
+    assert!(matches!(one.claim("b", None), Err(SharedError::NotFound)));
 }
 
 #[test]
@@ -108,8 +108,8 @@ fn what_a_server_does_not_go_on_with_is_released() {
     let whole = vec![begin(""), put("a.session", JOURNAL), write("a.dprec", 0, "whole")];
     assert_eq!(outcome(one.commit("a", 1, whole)), CommitOutcome::Committed);
     assert!(one.news(&HashMap::new()).unwrap().unowned.is_empty());
-    assert!(matches!(other.claim("a"), Err(SharedError::Owned)));
+    assert!(matches!(other.claim("a", None), Err(SharedError::Owned)));
     one.release("a");
     assert!(one.news(&HashMap::new()).unwrap().unowned.contains_key("a"));
-    assert_eq!(other.claim("a").unwrap(), 2);
+    assert_eq!(other.claim("a", None).unwrap(), 2);
 }

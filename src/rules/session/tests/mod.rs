@@ -5,6 +5,7 @@ mod chat_commands;
 mod commands;
 mod compaction;
 mod draw_rates;
+mod hand_over;
 mod joining;
 mod lists;
 mod misuse;
@@ -322,7 +323,7 @@ impl Seat {
                     cursor.follow_reset(epoch);
                 }
             }
-            ClientOp::Quiet => {}
+            ClientOp::Quiet | ClientOp::Pause | ClientOp::Moved(_) => {}
             ClientOp::Disconnect { reason, message } => {
                 self.gone = Some((reason, message));
                 self.cursor = None;

@@ -8,21 +8,22 @@ use super::*;
 use crate::rules::metadata::Metadata;
 use crate::rules::session::admin::AdminRequest;
 use crate::rules::session::admin::answer::Answered;
+use crate::rules::session::hand_over::StayingMembers;
 use crate::rules::session::persistence::Suspended;
 use crate::rules::session::restrictions::RestrictionKind;
 use crate::storage::session_dir::SessionDir;
 use crate::storage::session_files::SessionFiles;
 
 /// A stored session with A, B and C in it.
-struct Stored {
-    table: Table,
+pub(super) struct Stored {
+    pub(super) table: Table,
     dir: Arc<SessionDir>,
     files: Option<SessionFiles>,
     folder: tempfile::TempDir,
 }
 
 impl Stored {
-    fn of_three() -> Stored {
+    pub(super) fn of_three() -> Stored {
         let folder = tempfile::tempdir().unwrap();
         let mut table = Table::of_three();
         table.machine.store();
@@ -46,6 +47,11 @@ impl Stored {
 
     /// The server stops, and starts again after some seconds.
     fn restart(&mut self, seconds: u64) {
+        self.move_with(seconds, StayingMembers::default());
+    }
+
+    /// The same, at another server, where these members stay.
+    pub(super) fn move_with(&mut self, seconds: u64, staying: StayingMembers) {
         self.write();
         self.files = None;
         let table = &mut self.table;
@@ -53,6 +59,7 @@ impl Stored {
         table.now.utc_ms += seconds as i64 * 1000;
         let loaded = self.dir.load("id").unwrap();
         let rest = Suspended::at_start(table.now, table.now.utc_ms, table.now.utc_ms, [0, 0]);
+        let rest = rest.with_staying(staying);
         let mut cx = Cx::new(table.now, &mut table.rng);
         let shared = ServerSettings::default();
         table.machine = SessionMachine::restored(shared, loaded.session, Some(rest), &mut cx);

@@ -1,0 +1,150 @@
+//! Handing sessions over to other servers when this one stops, and taking them over from others. See
+//! `crate::actors::session` for what the session does.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use actix::prelude::*;
+use drawhall_protocol::ProtocolVersion;
+
+use super::Server;
+use super::directory::{Residency, SessionEntry, Waiter};
+use super::loading::created_ms;
+use crate::actors::messages::{Answer, PendingEntry, ToSession, notify};
+use crate::cluster::Cluster;
+use crate::cluster::link::{HandedOver, LinkRequest, Moved};
+use crate::db::nodes::Node;
+use crate::entropy::seeded_rng;
+use crate::rules::session::ConnId;
+use crate::rules::session::hand_over::StayingMembers;
+use crate::rules::session::persistence::Suspended;
+use crate::rules::time::Timestamp;
+
+/// How long handing all sessions over may take.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(15);
+
+/// Hands sessions over to other servers, as far as members can stay. Answers when that is done, or after a time-out,
+/// with their number.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub struct HandOver;
+
+impl Handler<HandOver> for Server {
+    type Result = ResponseFuture<usize>;
+
+    fn handle(&mut self, _: HandOver, _: &mut Self::Context) -> Self::Result {
+        let is_alone = self.parts.cluster.as_ref().is_none_or(|cluster| cluster.others().is_empty());
+        if self.parts.shared.is_none() || is_alone {
+            return Box::pin(async { 0 });
+        }
+        let sessions = self.directory.entries().filter_map(SessionEntry::address);
+        let asked: Vec<_> = sessions.map(|session| session.ask(ToSession::HandOver)).collect();
+        Box::pin(async move {
+            let mut handed_over = 0;
+            let all = async {
+                for session in asked {
+                    handed_over += usize::from(session.await == Some(true));
+                }
+            };
+            if tokio::time::timeout(HAND_OVER_LIMIT, all).await.is_err() {
+                tracing::warn!("not all sessions could be handed over in time");
+            }
+            handed_over
+        })
+    }
+}
+
+/// The other servers in the order in which they are asked to take a session over: the same one is not the first for
+/// all sessions.
+fn in_order(id: &str, mut nodes: Vec<Node>) -> Vec<Node> {
+    nodes.sort_by_cached_key(|node| {
+        let mut hasher = DefaultHasher::new();
+        (id, &node.name, &node.incarnation).hash(&mut hasher);
+        hasher.finish()
+    });
+    nodes
+}
+
+/// Asks other servers to take a session over. Returns what the servers of its members are told.
+async fn ask_others(cluster: Cluster, handed: HandedOver) -> Option<Vec<String>> {
+    let id = handed.description.id.clone();
+    let request = LinkRequest::TakeOver(Box::new(handed));
+    for node in in_order(&id, cluster.others()) {
+        match cluster.ask::<Option<Vec<ConnId>>>(&node, &request).await {
+            Ok(Some(conns)) => {
+                let moved = conns.into_iter().map(|conn| Moved { node: node.clone(), conn });
+                return moved.map(|moved| serde_json::to_string(&moved).ok()).collect();
+            }
+            Ok(None) => tracing::warn!("server {} does not take session {id} over", node.name),
+            Err(error) => tracing::warn!("server {} does not take session {id} over: {error}", node.name),
+        }
+    }
+    None
+}
+
+impl Server {
+    /// A session is to go on at another server.
+    pub(super) fn hand_over(&self, id: &str, staying: StayingMembers, answer: Answer<Option<Vec<String>>>) {
+        let (Some(cluster), Some(entry)) = (self.parts.cluster.clone(), self.directory.find(id)) else {
+            return;
+        };
+        let from = cluster.node.incarnation.clone();
+        let handed = HandedOver { description: entry.description.clone(), from, staying };
+        actix_rt::spawn(async move { notify(answer, ask_others(cluster, handed).await) });
+    }
+
+    /// Another server hands a session over.
+    pub(super) fn take_over(&mut self, handed: HandedOver, answer: Answer<bool>, ctx: &mut Context<Self>) {
+        let HandedOver { description, from, staying } = handed;
+        let id = description.id.clone();
+        let (protocol, is_able) =
+            (description.protocol.parse::<ProtocolVersion>(), self.parts.shared.is_some());
+        let (Ok(protocol), true, None) = (protocol, is_able, &self.stopping) else {
+            return notify(answer, false);
+        };
+        let now = Timestamp::now();
+        let rest = match self.directory.find(&id).map(|entry| &entry.residency) {
+            Some(Residency::Active(_) | Residency::Unloading(..) | Residency::Loading(_)) => {
+                return notify(answer, false);
+            }
+            Some(Residency::Stored(rest)) => rest.clone(),
+            Some(Residency::Remote { .. }) | None => {
+                let random = seeded_rng().bytes().unwrap_or_default();
+                let created = created_ms(&id).unwrap_or(now.utc_ms).min(now.utc_ms);
+                Suspended::at_start(now, created, now.utc_ms, random)
+            }
+        };
+        self.remote_ended(&id);
+        let waiter: Waiter = Box::new(move |taken| notify(answer, taken.is_ok()));
+        let residency = Residency::Loading(vec![waiter]);
+        self.announce_change(&description, false, ctx);
+        let mut entry = SessionEntry::new(description, protocol, residency, self.histories.share());
+        entry.set_unowned(true);
+        self.directory.insert(entry);
+        self.load(id, rest.with_staying(staying), Some(from), ctx);
+    }
+
+    /// A member of a session that was taken over is there.
+    pub(super) fn resume(&mut self, id: &str, conn: ConnId, entry: PendingEntry) {
+        // Dropping the entry refuses it.
+        if let Some(Residency::Active(session)) = self.directory.find(id).map(|entry| &entry.residency) {
+            session.tell(ToSession::Resume { conn, entry });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_go_to_different_servers_and_one_goes_to_the_same() {
+        let node = |name: &str| Node { name: name.into(), ..Node::default() };
+        let nodes = || vec![node("a"), node("b"), node("c")];
+        let first = |id: &str| in_order(id, nodes())[0].name.clone();
+        let firsts: std::collections::BTreeSet<String> = (0..50).map(|n| first(&n.to_string())).collect();
+        assert_eq!(firsts.len(), 3);
+        let reversed = nodes().into_iter().rev().collect();
+        assert_eq!(in_order("x", reversed), in_order("x", nodes()));
+    }
+}

@@ -1,0 +1,192 @@
+//! Handing the session over to another server when this one stops: members whose connections other servers have stay.
+//!
+//! 1. The servers of those members are asked to send nothing more; everybody else is disconnected.
+//! 2. When all that came from them is committed and sent, another server is asked to take the session over.
+//! 3. The servers of the members are told which one has it now, behind the rest of the history.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::shared::MOVED;
+use super::{ClientOp, ConnId, Session};
+use crate::actors::messages::{Answer, PendingEntry, ToServer, notify};
+use crate::rules::session::DisconnectReason;
+use crate::rules::session::input::Input;
+use crate::rules::time::Timestamp;
+use crate::storage::shared::CommitOutcome;
+
+/// How long the servers of the members may take to pause.
+const PAUSE_LIMIT: Duration = Duration::from_secs(3);
+/// How long it may take until all is committed.
+const COMMIT_LIMIT: Duration = Duration::from_secs(5);
+/// Interval of the check whether all is committed.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(5);
+/// How long members may take to be there, at the server that has taken the session over.
+const RESUME_LIMIT: Duration = Duration::from_secs(10);
+/// Operations that are kept for a member who is not there yet, at most; further ones are lost.
+const MAX_KEPT: usize = 1000;
+
+/// The session is being handed over.
+pub(super) struct HandingOver {
+    /// Members whose servers still send.
+    sending: HashSet<ConnId>,
+    /// Members who will stay.
+    staying: HashSet<ConnId>,
+    /// Another server has been asked; nothing changes any more.
+    is_asked: bool,
+    done: Option<Answer<bool>>,
+}
+
+/// Members who stay, at the server that has taken the session over, until they are there: what they are to be sent.
+pub(super) type Awaited = HashMap<ConnId, Vec<ClientOp>>;
+
+impl Session {
+    /// Hands the session over, if somebody is there who can stay.
+    pub(super) fn hand_over(&mut self, done: Answer<bool>, ctx: &mut Context<Self>) {
+        let is_in = |conn: &&ConnId| self.members.get(conn).is_some_and(|member| !member.entry.waits());
+        let (relayed, others): (HashSet<ConnId>, HashSet<ConnId>) =
+            self.members.keys().filter(is_in).partition(|conn| self.members[*conn].entry.is_relayed());
+        let is_able = self.shared.is_some() && !self.ended && !self.is_held && self.awaited.is_empty();
+        let is_ready = self.handing_over.is_none() && self.machine.may_be_handed_over();
+        if relayed.is_empty() || !is_able || !is_ready {
+            return notify(done, false);
+        }
+        let mut ops: Vec<(ConnId, ClientOp)> = relayed.iter().map(|conn| (*conn, ClientOp::Pause)).collect();
+        let goodbye = |conn: &ConnId| {
+            let message = "This server is about to stop, please reconnect".to_owned();
+            (*conn, ClientOp::Disconnect { reason: DisconnectReason::Shutdown, message })
+        };
+        ops.extend(others.iter().map(goodbye));
+        self.outgoing.extend(ops);
+        let (staying, done) = (HashSet::new(), Some(done));
+        self.handing_over = Some(HandingOver { sending: relayed, staying, is_asked: false, done });
+        self.send(Timestamp::now(), ctx);
+        ctx.run_later(PAUSE_LIMIT, |session, ctx| {
+            if let Some(handing_over) = &mut session.handing_over {
+                handing_over.sending.clear();
+                session.all_have_paused(ctx);
+            }
+        });
+    }
+
+    /// Whether nothing that this connection sends counts any more.
+    pub(super) fn is_out(&self, conn: ConnId) -> bool {
+        self.handing_over.as_ref().is_some_and(|handing_over| !handing_over.sending.contains(&conn))
+    }
+
+    /// Whether the session is, or is about to be, another server's: nothing may change it.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.handing_over.as_ref().is_some_and(|handing_over| handing_over.is_asked)
+    }
+
+    /// All that a member has sent is here.
+    pub(super) fn paused(&mut self, conn: ConnId, ctx: &mut Context<Self>) {
+        if let Some(handing_over) = &mut self.handing_over
+            && handing_over.sending.remove(&conn)
+        {
+            handing_over.staying.insert(conn);
+            self.all_have_paused(ctx);
+        }
+    }
+
+    /// A connection has ended while the session is handed over: the other server finds that out. Returns whether it is.
+    pub(super) fn leaves_meanwhile(&mut self, conn: ConnId, ctx: &mut Context<Self>) -> bool {
+        let Some(handing_over) = &mut self.handing_over else { return false };
+        let was_sending = handing_over.sending.remove(&conn);
+        handing_over.staying.remove(&conn);
+        self.forget_member(conn);
+        if was_sending {
+            self.all_have_paused(ctx);
+        }
+        true
+    }
+
+    fn all_have_paused(&mut self, ctx: &mut Context<Self>) {
+        let Some(handing_over) = &self.handing_over else { return };
+        if handing_over.sending.is_empty() && !handing_over.is_asked {
+            self.send(Timestamp::now(), ctx);
+            self.wait_for_commit(Timestamp::now(), ctx);
+        }
+    }
+
+    fn wait_for_commit(&mut self, since: Timestamp, ctx: &mut Context<Self>) {
+        if self.ended || self.is_handed_over() {
+            return;
+        }
+        let history = self.machine.history();
+        let is_sent = !self.storing && self.outgoing.is_empty() && !history.has_unpublished();
+        if is_sent && history.unstored_bytes() == 0 && self.store.is_some() {
+            return self.ask_for_take_over(ctx);
+        }
+        let waited = Timestamp::now().monotonic_ms.saturating_sub(since.monotonic_ms);
+        if u128::from(waited) > COMMIT_LIMIT.as_millis() {
+            return self.lost(CommitOutcome::GivenUp, ctx);
+        }
+        ctx.run_later(COMMIT_INTERVAL, move |session, ctx| {
+            session.send(Timestamp::now(), ctx);
+            session.wait_for_commit(since, ctx);
+        });
+    }
+
+    fn ask_for_take_over(&mut self, ctx: &mut Context<Self>) {
+        let Some(handing_over) = &mut self.handing_over else { return };
+        handing_over.is_asked = true;
+        let staying = self.machine.staying(&handing_over.staying);
+        let conns: Vec<ConnId> = staying.members.iter().map(|member| member.client.conn).collect();
+        let (id, staying) = (self.machine.id().to_owned(), Box::new(staying));
+        let asked = self.server.ask(|answer| ToServer::HandOver { id, staying, answer });
+        ctx.spawn(asked.into_actor(self).map(move |goodbyes, session, ctx| {
+            let Some(goodbyes) = goodbyes.flatten() else { return session.lost(CommitOutcome::GivenUp, ctx) };
+            let moved = conns.into_iter().zip(goodbyes);
+            session.deliver(moved.map(|(conn, text)| (conn, ClientOp::Moved(text))).collect());
+            session.tell_handed_over(true);
+            session.end_here("another server goes on with it", MOVED, ctx);
+        }));
+    }
+
+    /// Tells the Server whether another one has the session.
+    pub(super) fn tell_handed_over(&mut self, is_elsewhere: bool) {
+        if let Some(done) = self.handing_over.as_mut().and_then(|handing_over| handing_over.done.take()) {
+            notify(done, is_elsewhere);
+        }
+    }
+}
+
+impl Session {
+    /// Waits for the members who stay, at the server that has taken the session over.
+    pub(super) fn await_members(&self, ctx: &mut Context<Self>) {
+        if self.awaited.is_empty() {
+            return;
+        }
+        ctx.run_later(RESUME_LIMIT, |session, ctx| {
+            let mut gone: Vec<ConnId> = session.awaited.drain().map(|(conn, _)| conn).collect();
+            gone.sort_unstable();
+            for conn in gone {
+                session.leave(conn, Input::Cut(conn), ctx);
+            }
+        });
+    }
+
+    /// A member who stays is there.
+    pub(super) fn resume(&mut self, conn: ConnId, entry: PendingEntry, ctx: &mut Context<Self>) {
+        // Dropping the entry refuses it.
+        let Some(kept) = self.awaited.remove(&conn).filter(|_| !self.ended) else { return };
+        self.members.insert(conn, super::MemberHandle::new(entry));
+        self.answers = true;
+        let now = Timestamp::now();
+        let effects = self.effects_of(Input::Resume(conn), now);
+        self.interpret(effects, now, ctx);
+        self.outgoing.extend(kept.into_iter().map(|op| (conn, op)));
+        self.send_soon(now, ctx);
+    }
+
+    /// Keeps an operation for a member who is not there yet.
+    pub(super) fn keep_for_later(&mut self, conn: ConnId, ops: Vec<ClientOp>) {
+        if let Some(kept) = self.awaited.get_mut(&conn) {
+            kept.extend(ops);
+            kept.truncate(MAX_KEPT);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A server of a cluster stops: members whose connections other servers have stay, and see nothing of it.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod common;
+
+use common::postgres::PostgresDatabase;
+use common::{Client, TestServer, eventually};
+use drawhall::app::ServeOptions;
+use drawhall::config::RuleSource;
+use serde_json::json;
+
+/// A type of message that the server does not look into.
+const STROKE: u8 = 140;
+const LEAVE: u8 = 33;
+const DISCONNECT: u8 = 1;
+
+struct Node {
+    server: TestServer,
+    _directory: tempfile::TempDir,
+}
+
+fn node(database: &PostgresDatabase) -> Node {
+    let directory = tempfile::tempdir().unwrap();
+    let source = RuleSource { cluster: Some(database.url().parse().unwrap()), ..RuleSource::default() };
+    let options = ServeOptions {
+        source,
+        cluster_listen: Some("127.0.0.1:0".parse().unwrap()),
+        cluster_sessions: true,
+        sessions: Some(directory.path().to_owned()),
+        ..ServeOptions::default()
+    };
+    Node { server: TestServer::start_with("", options), _directory: directory }
+}
+
+/// Joins through a server that may not know of the session yet.
+fn join(node: &Node, name: &str, session: &str) -> (Client, u8) {
+    let is_listed =
+        || node.server.connect().ident_for_list("looker").iter().any(|listed| listed["id"] == session);
+    eventually("the session is listed", is_listed);
+    let mut client = node.server.connect();
+    let user = client.join(name, session);
+    (client, user)
+}
+
+fn draw(client: &mut Client, stroke: &[u8]) {
+    client.send(STROKE, 1, stroke);
+    client.until(|m| {
+        assert_ne!(m.kind, DISCONNECT, "{m}");
+        m.kind == STROKE && m.payload == stroke
+    });
+}
+
+#[test]
+fn whoever_is_connected_to_another_server_stays() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let (mut one, other) = (node(&database), node(&database));
+    let mut host = one.server.connect();
+    let session = host.host_running("host");
+    draw(&mut host, b"first");
+    let (mut ben, ben_id) = join(&other, "Ben", &session);
+    ben.contents_until(STROKE, b"first");
+    let host_id = 1;
+    host.command("sessionconf", json!([]), json!({"opword": "secret"}));
+    host.reply(|v| v["config"]["hasOpword"] == true);
+    ben.command("gain-op", json!(["secret"]), json!({}));
+    ben.until(|m| m.kind == 34 && m.payload.contains(&ben_id));
+    draw(&mut ben, b"second");
+
+    one.server.stop();
+    host.until(|m| m.kind == DISCONNECT);
+    ben.until(|m| {
+        assert_ne!(m.kind, DISCONNECT, "{m}");
+        assert!(m.kind != LEAVE || m.user == host_id, "only the host has left: {m}");
+        m.kind == LEAVE
+    });
+    draw(&mut ben, b"third");
+    ben.command("sessionconf", json!([]), json!({"title": "Still here"}));
+    ben.reply(|v| v["config"]["title"] == "Still here");
+    let (mut newcomer, _) = join(&other, "newcomer", &session);
+    let all = [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()];
+    assert_eq!(newcomer.contents_until(STROKE, b"third"), all);
+    // Leaves reach the session wherever it is.
+    ben.close();
+    newcomer.until(|m| m.kind == LEAVE && m.user == ben_id);
+}
+
+#[test]
+fn all_servers_but_one_are_replaced_while_somebody_draws() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let mut nodes = vec![node(&database), node(&database)];
+    let edge = node(&database);
+    let mut host = nodes[0].server.connect();
+    let session = host.host_running("host");
+    draw(&mut host, b"begin");
+    let (mut ada, ada_id) = join(&edge, "Ada", &session);
+    ada.contents_until(STROKE, b"begin");
+    let mut number = 0u32;
+    for _ in 0..4 {
+        nodes.push(node(&database));
+        let mut old = nodes.remove(0);
+        let stopping = std::thread::spawn(move || {
+            old.server.stop();
+            old
+        });
+        let first = number;
+        while !stopping.is_finished() || number < first + 200 {
+            ada.send(STROKE, 1, &number.to_be_bytes());
+            number += 1;
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        stopping.join().unwrap();
+    }
+    let mut expected = 0u32;
+    while expected < number {
+        let message = ada.until(|m| {
+            assert_ne!(m.kind, DISCONNECT, "{m}");
+            assert!(m.kind != LEAVE || m.user != ada_id, "{m}");
+            m.kind == STROKE
+        });
+        assert_eq!(message.payload, expected.to_be_bytes(), "in order, once");
+        expected += 1;
+    }
+    draw(&mut ada, b"end");
+    let (mut newcomer, _) = join(&edge, "newcomer", &session);
+    let all = newcomer.contents_until(STROKE, b"end");
+    assert_eq!(all.len() as u32, number + 2, "{number}");
+    eventually("nobody is relayed by mistake", || edge.server.metrics.relayed_clients.get() <= 2);
+}
