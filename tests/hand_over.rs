@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::client::system_id;
 use common::postgres::PostgresDatabase;
 use common::{Client, TestServer, eventually};
 use drawhall::app::ServeOptions;
@@ -32,14 +33,19 @@ fn node(database: &PostgresDatabase) -> Node {
     Node { server: TestServer::start_with("", options), _directory: directory }
 }
 
-/// Joins through a server that may not know of the session yet.
+/// Joins through a server that may not know yet where the session is.
 fn join(node: &Node, name: &str, session: &str) -> (Client, u8) {
-    let is_listed =
-        || node.server.connect().ident_for_list("looker").iter().any(|listed| listed["id"] == session);
-    eventually("the session is listed", is_listed);
-    let mut client = node.server.connect();
-    let user = client.join(name, session);
-    (client, user)
+    let mut joined = None;
+    eventually("the session can be joined", || {
+        let mut client = node.server.connect();
+        client.ident(name);
+        client.command("join", json!([session]), json!({"s": system_id(name)}));
+        let answer = client.reply(|v| v["state"] == "join" || v["type"] == "error");
+        let user = answer["join"]["user"].as_u64();
+        joined = user.map(|user| (client, user as u8));
+        joined.is_some()
+    });
+    joined.unwrap()
 }
 
 fn draw(client: &mut Client, stroke: &[u8]) {
