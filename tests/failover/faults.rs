@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     HoldAndKill,
     /// SIGKILL and a start, three times, for the one that has the session by then.
     KillInTurn,
+    /// SIGTERM and a start, for each server in turn.
+    Roll,
     /// SIGKILL, and what it has written last to its files is removed before it starts: loses strokes for sure.
     Lose,
     /// All processes of the primary are killed, and it is started again.
@@ -39,7 +41,7 @@ impl Fault {
     /// Those that need no other server and no PostgreSQL.
     pub(crate) const ALONE: [Fault; 3] = [Fault::Kill, Fault::Stop, Fault::Pause];
     /// All after which everything is to be there.
-    pub(crate) const ALL: [Fault; 11] = [
+    pub(crate) const ALL: [Fault; 12] = [
         Fault::Kill,
         Fault::Stop,
         Fault::Pause,
@@ -47,6 +49,7 @@ impl Fault {
         Fault::Hold,
         Fault::HoldAndKill,
         Fault::KillInTurn,
+        Fault::Roll,
         Fault::KillPrimary,
         Fault::Promote,
         Fault::KillStandby,
@@ -80,6 +83,14 @@ impl Fault {
                     site.servers[owner].kill();
                     sleep(short);
                     site.servers[owner].start();
+                    sleep(numbers.below(1000));
+                }
+            }
+            Fault::Roll => {
+                for server in &mut site.servers {
+                    server.stop();
+                    sleep(short);
+                    server.start();
                     sleep(numbers.below(1000));
                 }
             }

@@ -82,7 +82,7 @@ pub(super) enum Residency {
     /// Being loaded.
     Loading(Vec<Waiter>),
     /// In its files only, with the state that is not in them.
-    Stored(Suspended),
+    Stored(Box<Suspended>),
     /// On another server of the cluster, which a [`RemoteSession`](crate::actors::nodes::RemoteSession) asks.
     Remote { node: Arc<Node>, session: SessionHandle },
 }

@@ -21,7 +21,7 @@ use crate::rules::session::persistence::Suspended;
 use crate::rules::time::Timestamp;
 
 /// How long handing all sessions over may take.
-const HAND_OVER_LIMIT: Duration = Duration::from_secs(15);
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Hands sessions over to other servers, as far as members can stay. Answers when that is done, or after a time-out,
 /// with their number.
@@ -107,7 +107,7 @@ impl Server {
             Some(Residency::Active(_) | Residency::Unloading(..) | Residency::Loading(_)) => {
                 return notify(answer, false);
             }
-            Some(Residency::Stored(rest)) => rest.clone(),
+            Some(Residency::Stored(rest)) => (**rest).clone(),
             Some(Residency::Remote { .. }) | None => {
                 let random = seeded_rng().bytes().unwrap_or_default();
                 let created = created_ms(&id).unwrap_or(now.utc_ms).min(now.utc_ms);

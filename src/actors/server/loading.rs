@@ -44,7 +44,7 @@ impl Server {
         let created = created_ms(&session.id).filter(|ms| *ms <= last_use).unwrap_or(last_use);
         let description = stored_description(session, &self.rules.shared, now.earlier(created));
         let random = seeded_rng().bytes().unwrap_or_default();
-        let residency = Residency::Stored(Suspended::at_start(now, created, last_use, random));
+        let residency = Residency::Stored(Box::new(Suspended::at_start(now, created, last_use, random)));
         let share = self.histories.share_of(session.size);
         let mut entry = SessionEntry::new(description, session.protocol.clone(), residency, share);
         entry.set_unowned(self.parts.shared.is_some());
@@ -124,7 +124,7 @@ impl Server {
                 waiter(Err(Missing::Unreadable(error)));
             }
             Residency::Stored(rest) => {
-                let (rest, id) = (rest.clone(), entry.description.id.clone());
+                let (rest, id) = ((**rest).clone(), entry.description.id.clone());
                 entry.residency = Residency::Loading(vec![waiter]);
                 self.load(id, rest, None, ctx);
             }
@@ -181,7 +181,8 @@ impl Server {
         let Some(entry) = self.directory.find_mut(id) else { return };
         let error = error.to_string();
         entry.unreadable = Some(Unreadable::new(error.clone(), Timestamp::now()));
-        if let Residency::Loading(waiters) = std::mem::replace(&mut entry.residency, Residency::Stored(rest))
+        if let Residency::Loading(waiters) =
+            std::mem::replace(&mut entry.residency, Residency::Stored(Box::new(rest)))
         {
             waiters.into_iter().for_each(|waiter| waiter(Err(Missing::Unreadable(error.clone()))));
         }
@@ -284,7 +285,7 @@ impl Server {
     /// A session has been unloaded.
     pub(super) fn unloaded(&mut self, id: &str, rest: Suspended, ctx: &mut Context<Self>) {
         let Some(entry) = self.directory.find_mut(id) else { return };
-        let residency = std::mem::replace(&mut entry.residency, Residency::Stored(rest));
+        let residency = std::mem::replace(&mut entry.residency, Residency::Stored(Box::new(rest)));
         entry.amend(|description| description.user_count = 0);
         entry.share.set(entry.description.size);
         if let Residency::Unloading(_, waiters) | Residency::Loading(waiters) = residency {

@@ -123,7 +123,7 @@ impl Server {
         if entry.claims > MAX_CLAIMS || rest.has_staying() {
             return self.session_ended(id);
         }
-        let residency = std::mem::replace(&mut entry.residency, Residency::Stored(rest));
+        let residency = std::mem::replace(&mut entry.residency, Residency::Stored(Box::new(rest)));
         if let Residency::Loading(waiters) = residency {
             let id = id.to_owned();
             ctx.run_later(CLAIM_RETRY, move |server, ctx| {

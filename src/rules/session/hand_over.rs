@@ -41,13 +41,6 @@ pub struct StayingMembers {
     pub members: Vec<StayingMember>,
 }
 
-impl StayingMembers {
-    /// Whether nobody stays.
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-}
-
 impl SessionMachine {
     /// Whether nothing is in progress that only this server knows of: an upload, or a reset.
     pub fn may_be_handed_over(&self) -> bool {

@@ -44,8 +44,8 @@ pub struct Suspended {
     #[serde(default, skip_serializing_if = "Restrictions::is_empty")]
     restrictions: Restrictions,
     /// Members who stay, though the session comes from another server.
-    #[serde(default, skip_serializing_if = "StayingMembers::is_empty")]
-    staying: StayingMembers,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    staying: Option<Box<StayingMembers>>,
     #[serde(flatten)]
     expiry: Expiry,
 }
@@ -100,7 +100,7 @@ impl SessionMachine {
         machine.restrictions = Restrictions::restored(std::mem::take(&mut metadata.restrictions), cx.now);
         machine.take_values(metadata);
         machine.apply_limits();
-        let staying = rest.as_ref().map(|rest| rest.staying.clone()).unwrap_or_default();
+        let staying = rest.as_ref().and_then(|rest| rest.staying.clone()).unwrap_or_default();
         let has_left = |id: &u8| !staying.members.iter().any(|member| member.id == *id);
         for id in contents.present.into_iter().filter(has_left) {
             if let Ok(leave) = Frame::new(Leave::TYPE, id, &[]) {
@@ -121,7 +121,7 @@ impl SessionMachine {
                 machine.restrictions = rest.restrictions;
             }
         }
-        machine.take_staying(staying);
+        machine.take_staying(*staying);
         machine.persistence.settings_known = Some(contents.settings.unwrap_or_default());
         machine.thumbnail.restore(picture.map(|(data, made)| Picture { data, made }));
         for warning in warnings {
@@ -193,7 +193,7 @@ impl SessionMachine {
     /// The state to keep while the session is unloaded.
     pub fn rest(&self) -> Suspended {
         Suspended {
-            staying: StayingMembers::default(),
+            staying: None,
             start_id: self.resets.start_ids().current(),
             start_ids: Some(self.resets.start_ids().clone()),
             first_index: self.history.first_index(),
@@ -220,19 +220,19 @@ impl Suspended {
             reset_base: None,
             started: now.earlier(created_ms),
             restrictions: Restrictions::default(),
-            staying: StayingMembers::default(),
+            staying: None,
             expiry: Expiry::found(now, now.earlier(last_use_ms)),
         }
     }
 
     /// The same of a session that another server hands over, with the members who stay.
     pub fn with_staying(self, staying: StayingMembers) -> Suspended {
-        Suspended { staying, ..self }
+        Suspended { staying: (!staying.members.is_empty()).then(|| Box::new(staying)), ..self }
     }
 
     /// Whether members stay, whom another server hands over.
     pub fn has_staying(&self) -> bool {
-        !self.staying.is_empty()
+        self.staying.is_some()
     }
 
     /// State after the session's actor has crashed: it stays for the users who were in it.
