@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drawhall::db::{BanKind, ClusterStatus, ClusterUrl, Database};
-use drawhall::rules::session::KeepGenerations;
 use drawhall::storage::file_names;
 use drawhall::storage::session_dir::SessionDir;
-use drawhall::storage::shared::{SharedError, SharedSessions};
+use drawhall::storage::shared::SharedSessions;
 use drawhall::text;
 
 use crate::Failure;
@@ -54,23 +53,24 @@ fn import_sessions(url: &ClusterUrl, from: &Path) -> Result<(), Failure> {
         return Err(format!("{} is no directory", from.display()).into());
     }
     let dir = SessionDir::open(from, Duration::ZERO)?;
-    let keep = KeepGenerations { count: u32::MAX, ..KeepGenerations::default() };
-    let mut found = Vec::new();
-    dir.list(true, keep, |session| found.push(session))?;
-    let (mut imported, mut failed) = (0, 0);
+    let found = dir.list_unchanged()?;
+    let unreadable = dir.unavailable();
+    let mut failures: Vec<(&str, String)> =
+        unreadable.iter().map(|(id, reason)| (id.as_str(), reason.clone())).collect();
     for session in &found {
-        let done = dir.named_files(&session.id).map_err(SharedError::from);
-        match done.and_then(|files| sessions.import(session, &files)) {
-            Ok(()) => imported += 1,
-            Err(error) => {
-                failed += 1;
-                outln!("session {}: {error}", session.id);
-            }
+        if let Err(error) = dir.import(&*sessions, session) {
+            failures.push((&session.id, error.to_string()));
         }
     }
     dir.close();
-    outln!("{imported} sessions were imported to {url}");
-    if failed > 0 { Err(format!("{failed} sessions were not imported").into()) } else { Ok(()) }
+    for (id, error) in &failures {
+        outln!("session {}: {}", text::shown(id), text::shown(error));
+    }
+    outln!("{} sessions were imported to {url}", found.len() + unreadable.len() - failures.len());
+    match failures.len() {
+        0 => Ok(()),
+        failed => Err(format!("{failed} sessions were not imported").into()),
+    }
 }
 
 fn export_sessions(url: &ClusterUrl, to: &Path) -> Result<(), Failure> {
@@ -85,7 +85,7 @@ fn export_sessions(url: &ClusterUrl, to: &Path) -> Result<(), Failure> {
             Ok(()) => written += 1,
             Err(error) => {
                 failed += 1;
-                outln!("session {id}: {error}");
+                outln!("session {}: {}", text::shown(&id), text::shown(&error.to_string()));
             }
         }
     }

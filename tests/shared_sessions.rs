@@ -278,7 +278,7 @@ fn sessions_move_from_a_directory_to_the_database_and_back() {
     let mut file = std::fs::OpenOptions::new().append(true).open(history).unwrap();
     std::io::Write::write_all(&mut file, &[0, 200, STROKE, 1, 7, 7, 7]).unwrap();
     let done = run_cluster(&database, "import-sessions", from.path());
-    assert!(done.contains("1 sessions were imported"), "{done}");
+    assert!(done.contains("1 sessions were imported") && !done.contains("were not"), "{done}");
     let again = run_cluster(&database, "import-sessions", from.path());
     assert!(again.contains("in the database already") && again.contains("were not imported"), "{again}");
 
@@ -299,6 +299,55 @@ fn sessions_move_from_a_directory_to_the_database_and_back() {
     let status = status.args(["cluster", "status"]).env("DRAWHALL_CLUSTER", database.url()).output().unwrap();
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(status.contains("shared sessions: 1, 0 of them without an owner"), "{status}");
+}
+
+#[test]
+fn what_cannot_be_imported_is_named_and_nothing_is_changed() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let from = tempfile::tempdir().unwrap();
+    let mut alone = TestServer::storing("", from.path());
+    let mut host = alone.connect();
+    let session = host.host_running("host");
+    alone.stop();
+    let node = node(&database);
+    let read = |name: &str| std::fs::read(from.path().join(name)).unwrap();
+    let (journal, history) = (read(&format!("{session}.session")), read(&format!("{session}.dprec")));
+    let copies: [(&str, &[u8]); 7] = [
+        // Its journal names the history of the other session.
+        ("copy.session", &journal),
+        ("empty.session", b""),
+        ("cut.session", b"FILE cut.dprec\n"),
+        ("cut.dprec", &history[..12]),
+        ("b\u{1b}[31m.session", b"FILE x\n"),
+        ("orphan.times", b"1"),
+        (&format!("{session}_r2.dprec"), &history),
+    ];
+    for (name, bytes) in copies {
+        std::fs::write(from.path().join(name), bytes).unwrap();
+    }
+    let files = || {
+        let names = std::fs::read_dir(from.path()).unwrap().flatten().map(|entry| entry.file_name());
+        let names = names.map(|name| name.into_string().unwrap()).filter(|name| name != "drawhall.lock");
+        names.map(|name| (read(&name), name)).collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = files();
+    let done = run_cluster(&database, "import-sessions", from.path());
+    assert_eq!(files(), before);
+    for line in [
+        "1 sessions were imported",
+        "4 sessions were not imported",
+        &format!("session copy: its journal names the history {session}.dprec"),
+        "session empty: ",
+        "session cut: ",
+        "session b[31m: ",
+    ] {
+        assert!(done.contains(line), "{line}: {done}");
+    }
+    rejoin(&node.server, "guest", &session, "");
+    // As an import of earlier versions has left them.
+    database.execute("DELETE FROM drawhall_session_data WHERE file LIKE '%.dprec'");
+    database.execute("UPDATE drawhall_sessions SET owner = 'Z', epoch = epoch + 1");
+    eventually("what has no history is not listed", || !lists(&node.server, &session));
 }
 
 #[actix_rt::test]

@@ -254,6 +254,25 @@ impl SessionDir {
         self.finish_interrupted(&mut files);
         self.finish_ended(&mut files);
         self.remove_orphaned_marks(&mut files);
+        self.read_all(&files, |session, ids| {
+            self.remove_stale_histories(&session, &files, ids, archive, keep);
+            found(session);
+        });
+        Ok(())
+    }
+
+    /// All sessions that can be loaded, in the order of their journals' file names. For the others a warning is logged.
+    /// No file is changed.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn list_unchanged(&self) -> io::Result<Vec<SessionSummary>> {
+        let mut found = Vec::new();
+        self.read_all(&file_names(&self.path)?, |session, _| found.push(session));
+        Ok(found)
+    }
+
+    fn read_all(&self, files: &BTreeSet<String>, mut found: impl FnMut(SessionSummary, &HashSet<&str>)) {
         let journals: Vec<(&String, &str)> =
             files.iter().filter_map(|name| Some((name, file_names::journal_id(name)?))).collect();
         let ids: HashSet<&str> = journals.iter().map(|(_, id)| *id).collect();
@@ -278,13 +297,11 @@ impl SessionDir {
                     if !session.metadata.alias.is_empty() {
                         known.insert(session.metadata.alias.clone());
                     }
-                    self.remove_stale_histories(&session, &files, &ids, archive, keep);
-                    found(session);
+                    found(session, &ids);
                 }
                 Err(error) => self.note_unavailable(id, &error.to_string(), error.is_transient()),
             }
         }
-        Ok(())
     }
 
     /// Reads a session's metadata from its journal and the header of its history.

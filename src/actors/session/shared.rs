@@ -9,7 +9,7 @@ use actix::prelude::*;
 use super::sending::PendingSends;
 use super::{ClientOp, ConnId, Session};
 use crate::actors::messages::ToServer;
-use crate::rules::session::{Counted, DisconnectReason, FileDisposition};
+use crate::rules::session::{Counted, DisconnectReason, FileDisposition, Refusal};
 use crate::storage::session_files::{SessionFiles, WriteResult};
 use crate::storage::shared::{CommitOutcome, FileChange};
 
@@ -90,6 +90,7 @@ impl Session {
                 ("another server has taken it over", MOVED)
             }
             CommitOutcome::Taken => {
+                self.refuse_waiting(&Refusal::id_in_use());
                 ("its alias is taken at another server", "A session with this id or alias already exists")
             }
             CommitOutcome::GivenUp | CommitOutcome::Committed => (
@@ -99,6 +100,13 @@ impl Session {
         };
         self.tell_handed_over(false);
         self.end_here(why, message, ctx);
+    }
+
+    fn refuse_waiting(&mut self, refusal: &Refusal) {
+        let waiting = self.members.iter().filter(|(_, member)| member.entry.waits());
+        let refused = waiting.map(|(conn, _)| (*conn, ClientOp::Refused(refusal.clone())));
+        let refused = refused.collect();
+        self.deliver(refused);
     }
 
     /// Ends the session at this server only; its members are told why.

@@ -82,6 +82,11 @@ impl Refusal {
         Self::error("storageError", "The server can't store new sessions at the moment")
     }
 
+    /// Another session has the id or alias of a new one.
+    pub(crate) fn id_in_use() -> Self {
+        Self::error("idInUse", "A session with this id or alias already exists.")
+    }
+
     pub(crate) fn error(code: &'static str, message: &str) -> Self {
         Self::Error { code, message: message.into() }
     }

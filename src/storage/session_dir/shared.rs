@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{LoadError, LoadedSession, SessionDir};
-use crate::rules::metadata::SessionSummary;
+use crate::rules::metadata::{SessionSummary, is_valid_alias};
 use crate::storage::shared::{FileChange, SharedError, SharedSessions};
 
 /// Why a session was not loaded.
@@ -30,12 +30,37 @@ impl From<SharedError> for NotLoaded {
             SharedError::NotFound => NotLoaded::Ended,
             SharedError::Owned | SharedError::Taken => NotLoaded::Owned,
             SharedError::File(error) => LoadError::from(error).into(),
-            SharedError::Database(_) => LoadError::from(std::io::Error::other(error)).into(),
+            SharedError::Database(_) | SharedError::Unusable(_) => {
+                LoadError::from(std::io::Error::other(error)).into()
+            }
         }
     }
 }
 
 impl SessionDir {
+    /// Adds a session to the database; blocks.
+    ///
+    /// # Errors
+    /// When there is one with this id or alias, its files cannot be read, or the database is away. Also when others
+    /// could not use it: its id has control characters, its alias is none, or its journal names a history
+    /// that has another session's name.
+    pub fn import(&self, shared: &dyn SharedSessions, session: &SessionSummary) -> Result<(), SharedError> {
+        let unusable = |what: String| Err(SharedError::Unusable(what));
+        let SessionSummary { id, metadata, .. } = session;
+        if id.is_empty() || id.chars().any(char::is_control) {
+            return unusable("its id has control characters, or none at all".to_owned());
+        }
+        if !metadata.alias.is_empty() && !is_valid_alias(&metadata.alias) {
+            return unusable("its alias is not valid".to_owned());
+        }
+        let files = self.named_files(id)?;
+        let history = metadata.file.as_deref().unwrap_or_default();
+        if !files.iter().any(|(_, name)| name == history) {
+            return unusable(format!("its journal names the history {history}, which is not named after it"));
+        }
+        shared.import(session, &files)
+    }
+
     /// Makes this server the owner of a session, fetches its files and loads it; `from` is who hands it over, as in
     /// [`SharedSessions::claim`]. Blocks.
     ///
@@ -61,8 +86,7 @@ impl SessionDir {
     pub fn import_restored(self: &Arc<Self>, shared: &dyn SharedSessions, restored: &[SessionSummary]) {
         for session in restored {
             let id = &session.id;
-            let files = self.named_files(id).map_err(SharedError::from);
-            match files.and_then(|files| shared.import(session, &files)) {
+            match self.import(shared, session) {
                 Ok(()) => {
                     tracing::info!("session {id} is there again");
                     if let Err(error) = self.remove_copies(Some(id)) {
@@ -71,7 +95,7 @@ impl SessionDir {
                         );
                     }
                 }
-                Err(error @ SharedError::Taken) => {
+                Err(error @ (SharedError::Taken | SharedError::Unusable(_))) => {
                     tracing::error!("session {id} is not restored: {error}");
                     if let Err(error) = self.remove_unloaded(id, false) {
                         tracing::error!("session {id} is not among those that have ended: {error}");

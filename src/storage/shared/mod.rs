@@ -51,6 +51,9 @@ pub enum SharedError {
     /// A session with its id or alias is in the database.
     #[error("a session with this id or alias is in the database already")]
     Taken,
+    /// Its files do not fit together, or have what the database does not take.
+    #[error("{0}")]
+    Unusable(String),
     /// The database does not answer as it should.
     #[error("the database of sessions: {0}")]
     Database(String),

@@ -235,9 +235,12 @@ async fn summaries(client: &PgClient, sessions: Vec<Unread>) -> Result<Vec<Sessi
     let (ids, files): (Vec<&str>, Vec<&str>) = columns.unzip();
     let rows = client.query(SIZES, &[&ids, &files]).await?;
     let sizes: HashMap<String, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    for session in &mut found {
-        session.size = sizes.get(&session.id).map_or(0, |size| size.cast_unsigned());
-    }
+    // Without its history a session cannot be loaded.
+    found.retain_mut(|session| {
+        let size = sizes.get(&session.id);
+        session.size = size.map_or(0, |size| size.cast_unsigned());
+        size.is_some()
+    });
     Ok(found)
 }
 
