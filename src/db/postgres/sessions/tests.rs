@@ -43,7 +43,7 @@ fn the_alias_of_a_session_that_ends_is_free_for_the_next() {
         CommitOutcome::Committed
     );
     let taken = outcome(store.commit("c", 1, vec![begin("alias"), put("c.session", JOURNAL)]));
-    assert_eq!(taken, CommitOutcome::Lost);
+    assert_eq!(taken, CommitOutcome::Taken);
     // Nobody waits for the end.
     drop(store.commit("a", 1, vec![FileChange::End]));
     let next = outcome(store.commit("b", 1, vec![begin("alias"), put("b.session", JOURNAL)]));
