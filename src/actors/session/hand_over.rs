@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::shared::MOVED;
-use super::{ClientOp, ConnId, Session};
+use super::{ClientOp, ConnId, MemberHandle, Session};
 use crate::actors::messages::{Answer, PendingEntry, ToServer, notify};
 use crate::rules::session::DisconnectReason;
 use crate::rules::session::input::Input;
@@ -161,7 +161,8 @@ impl Session {
             return;
         }
         ctx.run_later(RESUME_LIMIT, |session, ctx| {
-            let mut gone: Vec<ConnId> = session.awaited.drain().map(|(conn, _)| conn).collect();
+            let is_gone = |conn: &&ConnId| !session.members.contains_key(*conn);
+            let mut gone: Vec<ConnId> = session.awaited.keys().filter(is_gone).copied().collect();
             gone.sort_unstable();
             for conn in gone {
                 session.leave(conn, Input::Cut(conn), ctx);
@@ -171,22 +172,68 @@ impl Session {
 
     /// A member who stays is there.
     pub(super) fn resume(&mut self, conn: ConnId, entry: PendingEntry, ctx: &mut Context<Self>) {
-        // Dropping the entry refuses it.
-        let Some(kept) = self.awaited.remove(&conn).filter(|_| !self.ended) else { return };
-        self.members.insert(conn, super::MemberHandle::new(entry));
+        if self.ended || !self.awaited.contains_key(&conn) || self.members.contains_key(&conn) {
+            // Dropping the entry refuses it.
+            return;
+        }
+        self.members.insert(conn, MemberHandle::new(entry));
         self.answers = true;
-        let now = Timestamp::now();
-        let effects = self.effects_of(Input::Resume(conn), now);
-        self.interpret(effects, now, ctx);
-        self.outgoing.extend(kept.into_iter().map(|op| (conn, op)));
-        self.send_soon(now, ctx);
+        self.handle(ctx, Input::Resume(conn));
+    }
+}
+
+/// Keeps operations for a member who is not there yet. Those that let it in come back, with what was kept behind them,
+/// as do all of somebody else.
+pub(super) fn keep_until_joined(
+    awaited: &mut Awaited,
+    conn: ConnId,
+    mut ops: Vec<ClientOp>,
+) -> Vec<ClientOp> {
+    let Some(kept) = awaited.get_mut(&conn) else { return ops };
+    if !ops.iter().any(|op| matches!(op, ClientOp::Joined { .. } | ClientOp::Refused(_))) {
+        kept.append(&mut ops);
+        kept.truncate(MAX_KEPT);
+        return ops;
+    }
+    let is_first = |op: &ClientOp| matches!(op, ClientOp::Joined { .. } | ClientOp::Attach(_));
+    let at = ops.iter().rposition(is_first).map_or(0, |last| last + 1);
+    ops.splice(at..at, kept.drain(..));
+    awaited.remove(&conn);
+    ops
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::History;
+
+    fn names(ops: &[ClientOp]) -> Vec<String> {
+        let name = |op: &ClientOp| match op {
+            ClientOp::Direct(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            ClientOp::Joined { .. } => "joined".to_owned(),
+            ClientOp::Attach(_) => "history".to_owned(),
+            other => format!("{other:?}"),
+        };
+        ops.iter().map(name).collect()
     }
 
-    /// Keeps an operation for a member who is not there yet.
-    pub(super) fn keep_for_later(&mut self, conn: ConnId, ops: Vec<ClientOp>) {
-        if let Some(kept) = self.awaited.get_mut(&conn) {
-            kept.extend(ops);
-            kept.truncate(MAX_KEPT);
+    #[test]
+    fn what_was_kept_comes_behind_the_answer_and_its_amount_is_bounded() {
+        let mut awaited = Awaited::from([(1, Vec::new())]);
+        let direct = |text: &'static str| ClientOp::Direct(text.into());
+        assert_eq!(names(&keep_until_joined(&mut awaited, 2, vec![direct("for another")])), ["for another"]);
+        assert!(keep_until_joined(&mut awaited, 1, vec![direct("first")]).is_empty());
+        assert!(keep_until_joined(&mut awaited, 1, vec![direct("second")]).is_empty());
+        let attach = ClientOp::Attach(History::default().cursor(i64::MIN));
+        let ops = vec![direct("early"), ClientOp::Joined { user: 1 }, attach, direct("late")];
+        let expected = ["early", "joined", "history", "first", "second", "late"];
+        assert_eq!(names(&keep_until_joined(&mut awaited, 1, ops)), expected);
+        assert_eq!(names(&keep_until_joined(&mut awaited, 1, vec![direct("then")])), ["then"]);
+
+        awaited.insert(1, Vec::new());
+        for _ in 0..2 * MAX_KEPT {
+            keep_until_joined(&mut awaited, 1, vec![direct("much")]);
         }
+        assert_eq!(awaited[&1].len(), MAX_KEPT);
     }
 }

@@ -52,6 +52,7 @@ impl Session {
         if self.leaves_meanwhile(conn, ctx) {
             return;
         }
+        self.awaited.remove(&conn);
         self.forget_member(conn);
         self.handle(ctx, input);
     }

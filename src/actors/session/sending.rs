@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use bytes::Bytes;
 
+use super::hand_over::keep_until_joined;
 use super::{GatherTimer, Session};
 use crate::actors::in_flight::InFlightBudget;
 use crate::actors::messages::{ToClient, ToServer};
@@ -216,7 +217,10 @@ impl Session {
             by_client.entry(conn).or_default().push(op);
         }
         for (conn, ops) in by_client {
-            let ops = ops.into_vec();
+            let ops = keep_until_joined(&mut self.awaited, conn, ops.into_vec());
+            if ops.is_empty() {
+                continue;
+            }
             let goes = |op: &ClientOp| {
                 matches!(
                     op,
@@ -226,10 +230,7 @@ impl Session {
             let gone = ops.iter().any(goes);
             let released = ops.iter().any(|op| matches!(op, ClientOp::Released));
             let joined = ops.iter().any(|op| matches!(op, ClientOp::Joined { .. }));
-            let Some(member) = self.members.get_mut(&conn) else {
-                self.keep_for_later(conn, ops);
-                continue;
-            };
+            let Some(member) = self.members.get_mut(&conn) else { continue };
             let held = if released { std::mem::take(&mut member.held) } else { 0 };
             let session = self.address.clone().filter(|_| joined);
             member.entry.client().tell(ToClient::Deliver { ops, session });
