@@ -174,9 +174,10 @@ impl LinkSignal {
     /// The frame of [`LinkSignal::Pause`].
     ///
     /// # Errors
-    /// None: it has no text.
+    /// None: its text is short.
     pub fn pause() -> io::Result<Bytes> {
-        signal(PAUSE, "")
+        // For servers that do not know it: to them it is the end.
+        signal(PAUSE, "This server is about to stop, please reconnect")
     }
 
     /// The frame of [`LinkSignal::Moved`], of its JSON.

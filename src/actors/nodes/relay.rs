@@ -31,6 +31,10 @@ const CHUNK: usize = 64 << 10;
 const READ_BYTES: usize = 4 << 10;
 /// How long the other server may take to let a client go that has left.
 const LEAVE_LIMIT: Duration = Duration::from_secs(10);
+/// Attempts to go on at the server to which a session has moved.
+const FOLLOW_ATTEMPTS: u32 = 3;
+/// Delay before the next one.
+const FOLLOW_RETRY: Duration = Duration::from_millis(300);
 /// What a client is told when the link breaks.
 const LOST: &str = "The connection to the server of this session was lost. Please join again.";
 
@@ -128,14 +132,18 @@ impl Relay {
         let user = self.user.clone();
         let request = LinkRequest::Resume { session: self.id.clone(), conn: moved.conn, user };
         self.node = Arc::new(moved.node);
-        match self.cluster.join(&self.node, &request).await {
-            Ok((link, JoinAnswer::Joined(_))) => Some(link),
-            Ok((_, JoinAnswer::Refused(_))) => None,
-            Err(error) => {
-                tracing::warn!("server {} does not go on with a client: {error}", self.node.name);
-                None
+        for _ in 0..FOLLOW_ATTEMPTS {
+            match self.cluster.join(&self.node, &request).await {
+                Ok((link, JoinAnswer::Joined(_))) => return Some(link),
+                Ok((_, JoinAnswer::Refused(_))) => return None,
+                // Those of many clients come at once, and there may be no place for some at first.
+                Err(error) => {
+                    tracing::warn!("server {} does not go on with a client: {error}", self.node.name);
+                }
             }
+            tokio::time::sleep(FOLLOW_RETRY).await;
         }
+        None
     }
 }
 

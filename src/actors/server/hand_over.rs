@@ -2,6 +2,7 @@
 //! `crate::actors::session` for what the session does.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -10,7 +11,7 @@ use drawhall_protocol::ProtocolVersion;
 use super::Server;
 use super::directory::{Residency, SessionEntry, Waiter};
 use super::loading::created_ms;
-use crate::actors::messages::{Answer, PendingEntry, ToSession, notify};
+use crate::actors::messages::{Answer, PendingEntry, SessionHandle, ToSession, notify};
 use crate::cluster::Cluster;
 use crate::cluster::link::{HandedOver, LinkRequest, Moved};
 use crate::db::nodes::Node;
@@ -23,6 +24,11 @@ use crate::rules::time::Timestamp;
 /// How long handing all sessions over may take.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long one server may take to take a session over.
+const ASK_LIMIT: Duration = Duration::from_secs(6);
+/// Sessions that are handed over at the same time.
+const AT_ONCE: usize = 32;
+
 /// Hands sessions over to other servers, as far as members can stay. Answers when that is done, or after a time-out,
 /// with their number.
 #[derive(Message)]
@@ -33,17 +39,21 @@ impl Handler<HandOver> for Server {
     type Result = ResponseFuture<usize>;
 
     fn handle(&mut self, _: HandOver, _: &mut Self::Context) -> Self::Result {
+        self.is_leaving = true;
         let is_alone = self.parts.cluster.as_ref().is_none_or(|cluster| cluster.others().is_empty());
         if self.parts.shared.is_none() || is_alone {
             return Box::pin(async { 0 });
         }
         let sessions = self.directory.entries().filter_map(SessionEntry::address);
-        let asked: Vec<_> = sessions.map(|session| session.ask(ToSession::HandOver)).collect();
+        let sessions: Vec<SessionHandle> = sessions.cloned().collect();
         Box::pin(async move {
             let mut handed_over = 0;
             let all = async {
-                for session in asked {
-                    handed_over += usize::from(session.await == Some(true));
+                for some in sessions.chunks(AT_ONCE) {
+                    let asked: Vec<_> = some.iter().map(|session| session.ask(ToSession::HandOver)).collect();
+                    for session in asked {
+                        handed_over += usize::from(session.await == Some(true));
+                    }
                 }
             };
             if tokio::time::timeout(HAND_OVER_LIMIT, all).await.is_err() {
@@ -70,7 +80,8 @@ async fn ask_others(cluster: Cluster, handed: HandedOver) -> Option<Vec<String>>
     let id = handed.description.id.clone();
     let request = LinkRequest::TakeOver(Box::new(handed));
     for node in in_order(&id, cluster.others()) {
-        match cluster.ask::<Option<Vec<ConnId>>>(&node, &request).await {
+        let asked = tokio::time::timeout(ASK_LIMIT, cluster.ask::<Option<Vec<ConnId>>>(&node, &request));
+        match asked.await.map_err(io::Error::from).flatten() {
             Ok(Some(conns)) => {
                 let moved = conns.into_iter().map(|conn| Moved { node: node.clone(), conn });
                 return moved.map(|moved| serde_json::to_string(&moved).ok()).collect();
@@ -99,7 +110,7 @@ impl Server {
         let id = description.id.clone();
         let (protocol, is_able) =
             (description.protocol.parse::<ProtocolVersion>(), self.parts.shared.is_some());
-        let (Ok(protocol), true, None) = (protocol, is_able, &self.stopping) else {
+        let (Ok(protocol), true, false) = (protocol, is_able, self.is_leaving) else {
             return notify(answer, false);
         };
         let now = Timestamp::now();

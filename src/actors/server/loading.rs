@@ -179,6 +179,7 @@ impl Server {
         }
         tracing::error!("stored session {id} cannot be loaded at the moment: {error}");
         let Some(entry) = self.directory.find_mut(id) else { return };
+        let rest = rest.without_staying();
         let error = error.to_string();
         entry.unreadable = Some(Unreadable::new(error.clone(), Timestamp::now()));
         if let Residency::Loading(waiters) =

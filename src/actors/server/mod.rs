@@ -103,6 +103,8 @@ pub struct Server {
     connections: HashMap<ConnId, Connection>,
     lobby: Lobby,
     stopping: Option<oneshot::Sender<()>>,
+    /// It is about to stop, and takes no sessions over.
+    is_leaving: bool,
 }
 
 impl Server {
@@ -132,6 +134,7 @@ impl Server {
             connections: HashMap::new(),
             lobby: Lobby::default(),
             stopping: None,
+            is_leaving: false,
         }
     }
 

@@ -119,7 +119,7 @@ impl Server {
     pub(super) fn owned_elsewhere(&mut self, id: &str, rest: Suspended, ctx: &mut Context<Self>) {
         let Some(entry) = self.directory.find_mut(id) else { return };
         entry.claims += 1;
-        // Whose members stay, and nobody waits for them any more.
+        // The server that hands it over has been told that it is not taken.
         if entry.claims > MAX_CLAIMS || rest.has_staying() {
             return self.session_ended(id);
         }

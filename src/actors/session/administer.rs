@@ -47,6 +47,9 @@ impl Session {
     }
 
     pub(super) fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> SessionAnswer {
+        if self.is_handed_over() {
+            return Err(AdminError::NotFound);
+        }
         let now = Timestamp::now();
         if let AdminRequest::Undo(UndoRequest { link, .. }) = &request
             && !self.machine.is_still_valid(link.as_ref(), now)

@@ -94,7 +94,7 @@ impl Session {
         }
         for request in waiting {
             let conn = request.client.conn;
-            if self.ended {
+            if self.ended || self.handing_over.is_some() {
                 // Dropping the handle refuses it.
                 self.members.remove(&conn);
             }

@@ -11,7 +11,7 @@ use actix::prelude::*;
 
 use super::shared::MOVED;
 use super::{ClientOp, ConnId, MemberHandle, Session};
-use crate::actors::messages::{Answer, PendingEntry, ToServer, notify};
+use crate::actors::messages::{Answer, PendingEntry, ToServer, ToSession, notify};
 use crate::rules::session::DisconnectReason;
 use crate::rules::session::input::Input;
 use crate::rules::time::Timestamp;
@@ -21,12 +21,14 @@ use crate::storage::shared::CommitOutcome;
 const PAUSE_LIMIT: Duration = Duration::from_secs(3);
 /// How long it may take until all is committed.
 const COMMIT_LIMIT: Duration = Duration::from_secs(5);
-/// Interval of the check whether all is committed.
-const COMMIT_INTERVAL: Duration = Duration::from_millis(5);
+/// Interval of the check whether all have paused and all is committed.
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// How long members may take to be there, at the server that has taken the session over.
 const RESUME_LIMIT: Duration = Duration::from_secs(10);
-/// Operations that are kept for a member who is not there yet, at most; further ones are lost.
+/// Messages that are kept for a member who is not there yet, at most; further ones are lost.
 const MAX_KEPT: usize = 1000;
+/// What members are told who cannot stay.
+const STOPS: &str = "This server is about to stop, please reconnect";
 
 /// The session is being handed over.
 pub(super) struct HandingOver {
@@ -55,20 +57,16 @@ impl Session {
         }
         let mut ops: Vec<(ConnId, ClientOp)> = relayed.iter().map(|conn| (*conn, ClientOp::Pause)).collect();
         let goodbye = |conn: &ConnId| {
-            let message = "This server is about to stop, please reconnect".to_owned();
+            let message = STOPS.to_owned();
             (*conn, ClientOp::Disconnect { reason: DisconnectReason::Shutdown, message })
         };
         ops.extend(others.iter().map(goodbye));
         self.outgoing.extend(ops);
         let (staying, done) = (HashSet::new(), Some(done));
         self.handing_over = Some(HandingOver { sending: relayed, staying, is_asked: false, done });
-        self.send(Timestamp::now(), ctx);
-        ctx.run_later(PAUSE_LIMIT, |session, ctx| {
-            if let Some(handing_over) = &mut session.handing_over {
-                handing_over.sending.clear();
-                session.all_have_paused(ctx);
-            }
-        });
+        let now = Timestamp::now();
+        self.send(now, ctx);
+        self.wait_until_ready(now, ctx);
     }
 
     /// Whether nothing that this connection sends counts any more.
@@ -81,69 +79,91 @@ impl Session {
         self.handing_over.as_ref().is_some_and(|handing_over| handing_over.is_asked)
     }
 
+    /// What comes while another server is asked. Whoever asks something is answered that there is no such session, by
+    /// dropping the message. That the session is another server's by now is known from the answer of that one.
+    pub(super) fn handle_meanwhile(&mut self, message: ToSession, ctx: &mut Context<Self>) {
+        match message {
+            ToSession::Leave(conn) | ToSession::Cut(conn) => {
+                self.leaves_meanwhile(conn);
+            }
+            ToSession::Stop => self.not_handed_over(ctx),
+            _ => {}
+        }
+    }
+
     /// All that a member has sent is here.
-    pub(super) fn paused(&mut self, conn: ConnId, ctx: &mut Context<Self>) {
+    pub(super) fn paused(&mut self, conn: ConnId) {
         if let Some(handing_over) = &mut self.handing_over
             && handing_over.sending.remove(&conn)
         {
             handing_over.staying.insert(conn);
-            self.all_have_paused(ctx);
         }
     }
 
-    /// A connection has ended while the session is handed over: the other server finds that out. Returns whether it is.
-    pub(super) fn leaves_meanwhile(&mut self, conn: ConnId, ctx: &mut Context<Self>) -> bool {
-        let Some(handing_over) = &mut self.handing_over else { return false };
-        let was_sending = handing_over.sending.remove(&conn);
-        handing_over.staying.remove(&conn);
-        self.forget_member(conn);
-        if was_sending {
-            self.all_have_paused(ctx);
+    /// A connection has ended. While the session is handed over, that is not told to the others here: the other server
+    /// does. Returns whether it is.
+    pub(super) fn leaves_meanwhile(&mut self, conn: ConnId) -> bool {
+        self.does_not_stay(conn);
+        let is_moving = self.handing_over.is_some();
+        if is_moving {
+            self.forget_member(conn);
         }
-        true
+        is_moving
     }
 
-    fn all_have_paused(&mut self, ctx: &mut Context<Self>) {
-        let Some(handing_over) = &self.handing_over else { return };
-        if handing_over.sending.is_empty() && !handing_over.is_asked {
+    /// Somebody is no member any more.
+    pub(super) fn does_not_stay(&mut self, conn: ConnId) {
+        if let Some(handing_over) = &mut self.handing_over {
+            handing_over.sending.remove(&conn);
+            handing_over.staying.remove(&conn);
+        }
+    }
+
+    /// Waits until all have paused, and all that came from them is committed; then asks another server.
+    fn wait_until_ready(&mut self, since: Timestamp, ctx: &mut Context<Self>) {
+        let Some(handing_over) = self.handing_over.as_mut().filter(|_| !self.ended) else { return };
+        let waited = Duration::from_millis(Timestamp::now().monotonic_ms.saturating_sub(since.monotonic_ms));
+        if waited > PAUSE_LIMIT {
+            handing_over.sending.clear();
+        }
+        if handing_over.sending.is_empty() {
             self.send(Timestamp::now(), ctx);
-            self.wait_for_commit(Timestamp::now(), ctx);
+            let history = self.machine.history();
+            let is_sent = !self.storing && self.outgoing.is_empty() && !history.has_unpublished();
+            if is_sent && history.unstored_bytes() == 0 && self.store.is_some() {
+                return self.ask_for_take_over(ctx);
+            }
         }
-    }
-
-    fn wait_for_commit(&mut self, since: Timestamp, ctx: &mut Context<Self>) {
-        if self.ended || self.is_handed_over() {
-            return;
-        }
-        let history = self.machine.history();
-        let is_sent = !self.storing && self.outgoing.is_empty() && !history.has_unpublished();
-        if is_sent && history.unstored_bytes() == 0 && self.store.is_some() {
-            return self.ask_for_take_over(ctx);
-        }
-        let waited = Timestamp::now().monotonic_ms.saturating_sub(since.monotonic_ms);
-        if u128::from(waited) > COMMIT_LIMIT.as_millis() {
+        if waited > PAUSE_LIMIT + COMMIT_LIMIT {
             return self.lost(CommitOutcome::GivenUp, ctx);
         }
-        ctx.run_later(COMMIT_INTERVAL, move |session, ctx| {
-            session.send(Timestamp::now(), ctx);
-            session.wait_for_commit(since, ctx);
-        });
+        ctx.run_later(CHECK_INTERVAL, move |session, ctx| session.wait_until_ready(since, ctx));
     }
 
     fn ask_for_take_over(&mut self, ctx: &mut Context<Self>) {
         let Some(handing_over) = &mut self.handing_over else { return };
+        if handing_over.staying.is_empty() || !self.machine.may_be_handed_over() {
+            // Everybody has left, or a reset has begun.
+            return self.not_handed_over(ctx);
+        }
         handing_over.is_asked = true;
         let staying = self.machine.staying(&handing_over.staying);
         let conns: Vec<ConnId> = staying.members.iter().map(|member| member.client.conn).collect();
         let (id, staying) = (self.machine.id().to_owned(), Box::new(staying));
         let asked = self.server.ask(|answer| ToServer::HandOver { id, staying, answer });
         ctx.spawn(asked.into_actor(self).map(move |goodbyes, session, ctx| {
-            let Some(goodbyes) = goodbyes.flatten() else { return session.lost(CommitOutcome::GivenUp, ctx) };
+            let Some(goodbyes) = goodbyes.flatten() else { return session.not_handed_over(ctx) };
             let moved = conns.into_iter().zip(goodbyes);
             session.deliver(moved.map(|(conn, text)| (conn, ClientOp::Moved(text))).collect());
             session.tell_handed_over(true);
             session.end_here("another server goes on with it", MOVED, ctx);
         }));
+    }
+
+    /// No other server takes the session: its members are told to reconnect.
+    fn not_handed_over(&mut self, ctx: &mut Context<Self>) {
+        self.tell_handed_over(false);
+        self.end_here("it cannot be handed over", STOPS, ctx);
     }
 
     /// Tells the Server whether another one has the session.
@@ -191,8 +211,12 @@ pub(super) fn keep_until_joined(
 ) -> Vec<ClientOp> {
     let Some(kept) = awaited.get_mut(&conn) else { return ops };
     if !ops.iter().any(|op| matches!(op, ClientOp::Joined { .. } | ClientOp::Refused(_))) {
-        kept.append(&mut ops);
-        kept.truncate(MAX_KEPT);
+        let is_kept = |count: usize, op: &ClientOp| count < MAX_KEPT || !matches!(op, ClientOp::Direct(_));
+        for op in ops.drain(..) {
+            if is_kept(kept.len(), &op) {
+                kept.push(op);
+            }
+        }
         return ops;
     }
     let is_first = |op: &ClientOp| matches!(op, ClientOp::Joined { .. } | ClientOp::Attach(_));

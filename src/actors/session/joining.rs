@@ -7,7 +7,7 @@ use super::{MemberHandle, Session};
 use crate::actors::messages::PendingEntry;
 use crate::rules::login::LookupAnswer;
 use crate::rules::session::input::Input;
-use crate::rules::session::{AuthenticatedClient, ConnId, JoinRequest, SessionState};
+use crate::rules::session::{AuthenticatedClient, ConnId, JoinRequest, Refusal, SessionState};
 use crate::rules::time::Timestamp;
 
 impl Session {
@@ -27,7 +27,11 @@ impl Session {
     }
 
     pub(super) fn join(&mut self, request: Box<JoinRequest>, entry: PendingEntry, ctx: &mut Context<Self>) {
-        if self.ended || self.handing_over.is_some() {
+        if self.handing_over.is_some() {
+            let text = "This session is about to move to another server, please try again soon";
+            return entry.refuse(Refusal::error("storageError", text));
+        }
+        if self.ended {
             // Dropping the entry refuses it.
             return;
         }
@@ -49,7 +53,7 @@ impl Session {
     }
 
     pub(super) fn leave(&mut self, conn: ConnId, input: Input, ctx: &mut Context<Self>) {
-        if self.leaves_meanwhile(conn, ctx) {
+        if self.leaves_meanwhile(conn) {
             return;
         }
         self.awaited.remove(&conn);

@@ -391,13 +391,11 @@ impl Handler<ToSession> for Session {
     type Result = ();
 
     fn handle(&mut self, message: ToSession, ctx: &mut Self::Context) {
-        if self.is_handed_over() && !matches!(message, ToSession::Leave(_) | ToSession::Cut(_)) {
-            // Who waits for an answer learns that there is none here. That another server has taken the session over is
-            // known from its answer.
-            return;
+        if self.is_handed_over() {
+            return self.handle_meanwhile(message, ctx);
         }
         match message {
-            ToSession::Paused(conn) => self.paused(conn, ctx),
+            ToSession::Paused(conn) => self.paused(conn),
             ToSession::Resume { conn, entry } => self.resume(conn, entry, ctx),
             ToSession::HandOver(done) => self.hand_over(done, ctx),
             ToSession::Batch { conn, .. } if self.is_out(conn) => {}

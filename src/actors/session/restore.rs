@@ -167,6 +167,9 @@ impl Session {
         by: &Asker,
         ctx: &mut Context<Self>,
     ) -> Result<Restored, AdminError> {
+        if self.is_handed_over() {
+            return Err(AdminError::NotFound);
+        }
         let now = Timestamp::now();
         if !self.machine.is_still_valid(by.link.as_ref(), now) {
             return Err(AdminError::LinkInvalid);

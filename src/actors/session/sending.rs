@@ -239,6 +239,7 @@ impl Session {
             }
             member.release(held);
             if gone {
+                self.does_not_stay(conn);
                 self.forget_member(conn);
             }
         }

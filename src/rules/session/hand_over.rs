@@ -95,6 +95,7 @@ impl SessionMachine {
             member.invited = staying.invited;
             member.last_active = staying.last_active;
             member.last_drawing = staying.last_drawing;
+            member.restricted = self.restrictions.of(&member.client.identity);
             member.feed = Feed::Behind(index);
             if staying.locked {
                 self.locks.lock_by_operator(staying.id);
@@ -123,5 +124,7 @@ impl SessionMachine {
             member.feed = Feed::Reading(cursor.position());
             cx.client(conn, ClientOp::Attach(cursor));
         }
+        // The only one may have been connected to the server that has stopped.
+        self.ensure_operator(cx);
     }
 }

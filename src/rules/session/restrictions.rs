@@ -155,7 +155,7 @@ impl Restrictions {
         self.list.is_empty() && self.warned.is_empty() && self.closed_until == 0 && self.last_id == 0
     }
 
-    fn of(&self, person: &Identity) -> Restricted {
+    pub(super) fn of(&self, person: &Identity) -> Restricted {
         let has = |kind| self.list.iter().any(|r| r.kind == kind && r.is_for(person));
         Restricted {
             muted: has(RestrictionKind::Mute),

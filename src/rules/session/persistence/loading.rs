@@ -230,6 +230,11 @@ impl Suspended {
         Suspended { staying: (!staying.members.is_empty()).then(|| Box::new(staying)), ..self }
     }
 
+    /// The same without members who stay.
+    pub fn without_staying(self) -> Suspended {
+        Suspended { staying: None, ..self }
+    }
+
     /// Whether members stay, whom another server hands over.
     pub fn has_staying(&self) -> bool {
         self.staying.is_some()

@@ -8,6 +8,7 @@ use super::restrictions_stored::Stored;
 use super::*;
 use crate::rules::session::hand_over::StayingMembers;
 use crate::rules::session::input::Input;
+use crate::rules::session::restrictions::RestrictionKind;
 
 /// Connection of B at the other server.
 const B_THERE: ConnId = 20;
@@ -51,6 +52,21 @@ fn who_stays_keeps_ranks_and_goes_on_where_it_was() {
     let before = table.machine.history().to_bytes().len();
     table.send(B_THERE, &[dab(10)]);
     assert!(table.machine.history().to_bytes().len() > before);
+}
+
+#[test]
+fn what_moderators_do_not_allow_holds_at_once_and_somebody_is_operator() {
+    let mut session = Stored::of_three();
+    session.table.restrict(B, RestrictionKind::Mute, 600);
+    let staying = staying(&session.table, &[B, C]);
+    session.move_with(0, staying);
+    let table = &mut session.table;
+    let muted: Vec<bool> = table.machine.members().iter().map(Member::is_muted).collect();
+    assert_eq!(muted, [true, false]);
+    table.seats = [B_THERE, B_THERE + C - B].map(|conn| (conn, Seat::default())).into();
+    table.act(|machine, cx| machine.handle(Input::Resume(B_THERE), cx));
+    let operators = table.machine.members().iter().filter(|member| member.is_operator());
+    assert_eq!(operators.map(|member| member.id).collect::<Vec<_>>(), [2], "the host has left");
 }
 
 #[test]
