@@ -171,7 +171,11 @@ impl TestSession {
                 ClientOp::Disconnect { .. } | ClientOp::Refused(_) | ClientOp::Quiet => {
                     drop(self.cursors.remove(&conn));
                 }
-                ClientOp::Joined { .. } | ClientOp::Released | ClientOp::DrawRate(_) => {}
+                ClientOp::Joined { .. }
+                | ClientOp::Released
+                | ClientOp::DrawRate(_)
+                | ClientOp::Pause
+                | ClientOp::Moved(_) => {}
             }
         }
         self.replies.drain(..self.replies.len().saturating_sub(50));
