@@ -42,11 +42,7 @@ fn servers_with_links() {
 
 #[test]
 fn servers_that_share_sessions() {
-    run_all(
-        Sharing::Shared,
-        &[Fault::Kill, Fault::Pause, Fault::HoldAndKill, Fault::Promote, Fault::Roll],
-        &Fault::ALL,
-    );
+    run_all(Sharing::Shared, &[Fault::Kill, Fault::Pause, Fault::HoldAndKill, Fault::Promote], &Fault::ALL);
 }
 
 /// What the checker says is about what really happened.
