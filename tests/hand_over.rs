@@ -65,6 +65,7 @@ fn whoever_is_connected_to_another_server_stays() {
     draw(&mut host, b"first");
     let (mut ben, ben_id) = join(&other, "Ben", &session);
     ben.contents_until(STROKE, b"first");
+    let hidx = ben.reply(|v| v["type"] == "caughtup")["hidx"].as_str().unwrap().to_owned();
     let host_id = 1;
     host.command("sessionconf", json!([]), json!({"opword": "secret"}));
     host.reply(|v| v["config"]["hasOpword"] == true);
@@ -85,6 +86,9 @@ fn whoever_is_connected_to_another_server_stays() {
     let (mut newcomer, _) = join(&other, "newcomer", &session);
     let all = [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()];
     assert_eq!(newcomer.contents_until(STROKE, b"third"), all);
+    // Ben goes on counting messages from the index that he was told before.
+    let there = newcomer.reply(|v| v["type"] == "caughtup")["hidx"].as_str().unwrap().to_owned();
+    assert_eq!(there.split(':').next(), hidx.split(':').next());
     // Leaves reach the session wherever it is.
     ben.close();
     newcomer.until(|m| m.kind == LEAVE && m.user == ben_id);

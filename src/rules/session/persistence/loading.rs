@@ -254,6 +254,8 @@ impl Suspended {
         messages: u64,
     ) -> HistoryIndexes {
         match stored {
+            // Nothing was sent that is not stored, and members who stay are not told of another start id.
+            Some(stored) if self.staying.is_some() => stored.clone(),
             Some(stored) if self.may_lack_messages => stored.reloaded(self.start_id, messages),
             _ => {
                 let starts = self.start_ids.clone().unwrap_or_else(|| StartIds::new(self.start_id));

@@ -36,8 +36,10 @@ fn who_stays_keeps_ranks_and_goes_on_where_it_was() {
     table.send(A, &[Frame::new(TrustedUsers::TYPE, 0, &[2]).unwrap()]);
     let staying = staying(table, &[B]);
     assert_eq!(staying.members.len(), 1);
+    let start_id = table.machine.resets.start_ids().current();
     session.move_with(0, staying);
     let table = &mut session.table;
+    assert_eq!(table.machine.resets.start_ids().current(), start_id, "its history index goes on with that");
     assert_eq!(table.machine.awaited().collect::<Vec<_>>(), [B_THERE]);
     assert_eq!(leaves(table), [1, 3], "nobody sees B leave");
     let member = table.machine.members().iter().find(|member| member.id == 2).unwrap();
