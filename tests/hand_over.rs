@@ -3,49 +3,19 @@
 
 mod common;
 
-use common::client::system_id;
 use common::postgres::PostgresDatabase;
-use common::{Client, TestServer, eventually};
-use drawhall::app::ServeOptions;
-use drawhall::config::RuleSource;
-use serde_json::json;
+use common::sharing::{node, rejoin};
+use common::{Client, eventually};
+use serde_json::{Value, json};
 
 /// A type of message that the server does not look into.
 const STROKE: u8 = 140;
 const LEAVE: u8 = 33;
 const DISCONNECT: u8 = 1;
 
-struct Node {
-    server: TestServer,
-    _directory: tempfile::TempDir,
-}
-
-fn node(database: &PostgresDatabase) -> Node {
-    let directory = tempfile::tempdir().unwrap();
-    let source = RuleSource { cluster: Some(database.url().parse().unwrap()), ..RuleSource::default() };
-    let options = ServeOptions {
-        source,
-        cluster_listen: Some("127.0.0.1:0".parse().unwrap()),
-        cluster_sessions: true,
-        sessions: Some(directory.path().to_owned()),
-        ..ServeOptions::default()
-    };
-    Node { server: TestServer::start_with("", options), _directory: directory }
-}
-
-/// Joins through a server that may not know yet where the session is.
-fn join(node: &Node, name: &str, session: &str) -> (Client, u8) {
-    let mut joined = None;
-    eventually("the session can be joined", || {
-        let mut client = node.server.connect();
-        client.ident(name);
-        client.command("join", json!([session]), json!({"s": system_id(name)}));
-        let answer = client.reply(|v| v["state"] == "join" || v["type"] == "error");
-        let user = answer["join"]["user"].as_u64();
-        joined = user.map(|user| (client, user as u8));
-        joined.is_some()
-    });
-    joined.unwrap()
+/// The number of whoever has joined.
+fn user(answer: &Value) -> u8 {
+    answer["join"]["user"].as_u64().unwrap() as u8
 }
 
 fn draw(client: &mut Client, stroke: &[u8]) {
@@ -63,7 +33,8 @@ fn whoever_is_connected_to_another_server_stays() {
     let mut host = one.server.connect();
     let session = host.host_running("host");
     draw(&mut host, b"first");
-    let (mut ben, ben_id) = join(&other, "Ben", &session);
+    let (mut ben, answer) = rejoin(&other.server, "Ben", &session, "");
+    let ben_id = user(&answer);
     ben.contents_until(STROKE, b"first");
     let hidx = ben.reply(|v| v["type"] == "caughtup")["hidx"].as_str().unwrap().to_owned();
     let host_id = 1;
@@ -83,7 +54,7 @@ fn whoever_is_connected_to_another_server_stays() {
     draw(&mut ben, b"third");
     ben.command("sessionconf", json!([]), json!({"title": "Still here"}));
     ben.reply(|v| v["config"]["title"] == "Still here");
-    let (mut newcomer, _) = join(&other, "newcomer", &session);
+    let (mut newcomer, _) = rejoin(&other.server, "newcomer", &session, "");
     let all = [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()];
     assert_eq!(newcomer.contents_until(STROKE, b"third"), all);
     // Ben goes on counting messages from the index that he was told before.
@@ -102,7 +73,8 @@ fn all_servers_but_one_are_replaced_while_somebody_draws() {
     let mut host = nodes[0].server.connect();
     let session = host.host_running("host");
     draw(&mut host, b"begin");
-    let (mut ada, ada_id) = join(&edge, "Ada", &session);
+    let (mut ada, answer) = rejoin(&edge.server, "Ada", &session, "");
+    let ada_id = user(&answer);
     ada.contents_until(STROKE, b"begin");
     let mut number = 0u32;
     for _ in 0..4 {
@@ -131,7 +103,7 @@ fn all_servers_but_one_are_replaced_while_somebody_draws() {
         expected += 1;
     }
     draw(&mut ada, b"end");
-    let (mut newcomer, _) = join(&edge, "newcomer", &session);
+    let (mut newcomer, _) = rejoin(&edge.server, "newcomer", &session, "");
     let all = newcomer.contents_until(STROKE, b"end");
     assert_eq!(all.len() as u32, number + 2, "{number}");
     eventually("nobody is relayed by mistake", || edge.server.metrics.relayed_clients.get() <= 2);

@@ -7,36 +7,17 @@ use std::path::Path;
 use std::process::Command;
 
 use common::child::{run_child, spawn_child};
-use common::client::system_id;
 use common::http::request;
 use common::postgres::PostgresDatabase;
+use common::sharing::{node, options, rejoin};
 use common::{Client, TestServer, eventually};
 use drawhall::app::{ServeOptions, start};
-use drawhall::config::RuleSource;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A type of message that the server does not look into.
 const STROKE: u8 = 140;
 /// Names the database and the directory for the test `child`.
 const CHILD: &str = "DRAWHALL_TEST_SHARED";
-
-fn options(database: &str, sessions: &Path) -> ServeOptions {
-    let source = RuleSource { cluster: Some(database.parse().unwrap()), ..RuleSource::default() };
-    let cluster_listen = Some("127.0.0.1:0".parse().unwrap());
-    let sessions = Some(sessions.to_owned());
-    ServeOptions { source, cluster_listen, cluster_sessions: true, sessions, ..ServeOptions::default() }
-}
-
-struct Node {
-    server: TestServer,
-    _directory: tempfile::TempDir,
-}
-
-fn node(database: &PostgresDatabase) -> Node {
-    let directory = tempfile::tempdir().unwrap();
-    let server = TestServer::start_with("", options(&database.url(), directory.path()));
-    Node { server, _directory: directory }
-}
 
 fn lists(server: &TestServer, session: &str) -> bool {
     server.connect().ident_for_list("looker").iter().any(|s| s["id"] == session)
@@ -45,23 +26,6 @@ fn lists(server: &TestServer, session: &str) -> bool {
 fn draw(client: &mut Client, stroke: &[u8]) {
     client.send(STROKE, 1, stroke);
     client.until(|m| m.kind == STROKE && m.payload == stroke);
-}
-
-/// Joins a session that another server may just be taking over.
-fn rejoin(server: &TestServer, name: &str, session: &str, hidx: &str) -> (Client, Value) {
-    let mut joined = None;
-    eventually("the session can be joined", || {
-        let mut client = server.connect();
-        client.ident(name);
-        client.command("join", json!([session]), json!({"s": system_id(name), "hidx": hidx}));
-        let answer = client.reply(|v| v["state"] == "join" || v["type"] == "error");
-        let is_in = answer["state"] == "join";
-        if is_in {
-            joined = Some((client, answer));
-        }
-        is_in
-    });
-    joined.unwrap()
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod client;
 pub mod elsewhere;
 pub mod http;
 pub mod postgres;
+pub mod sharing;
 pub mod skip;
 pub mod tls;
 pub mod websocket;

@@ -35,8 +35,6 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(10);
 const FOLLOW_ATTEMPTS: u32 = 3;
 /// Delay before the next one.
 const FOLLOW_RETRY: Duration = Duration::from_millis(300);
-/// What a client is told when the link breaks.
-const LOST: &str = "The connection to the server of this session was lost. Please join again.";
 
 /// The refusal of a session whose server cannot be reached.
 pub(super) fn unreachable_session() -> Refusal {
@@ -69,7 +67,7 @@ impl Relay {
             // It sends nothing before it has joined: it has gone.
             None = self.incoming.recv() => return,
         };
-        let (link, user) = match joined {
+        let (mut link, user) = match joined {
             Ok((link, JoinAnswer::Joined(user))) => (link, user),
             Ok((_, JoinAnswer::Refused(refusal))) => return self.entry.refuse(refusal),
             Err(error) => {
@@ -82,24 +80,17 @@ impl Relay {
         let client = self.entry.client().clone();
         let session = Some(self.session.clone());
         client.tell(ToClient::Deliver { ops: vec![ClientOp::Joined { user }], session });
-        let mut link = link;
-        loop {
+        let (reason, message) = loop {
             match self.carry(link).await {
                 End::Left => return,
-                End::Goodbye((reason, message)) => {
-                    let ops = vec![ClientOp::Disconnect { reason, message }];
-                    return client.tell(ToClient::Deliver { ops, session: None });
-                }
+                End::Goodbye(goodbye) => break goodbye,
                 End::Moved(moved) => match self.follow(moved).await {
                     Some(next) => link = next,
-                    None => {
-                        let (reason, message) = (DisconnectReason::Error, LOST.to_owned());
-                        let ops = vec![ClientOp::Disconnect { reason, message }];
-                        return client.tell(ToClient::Deliver { ops, session: None });
-                    }
+                    None => break lost(),
                 },
             }
-        }
+        };
+        client.tell(ToClient::Deliver { ops: vec![ClientOp::Disconnect { reason, message }], session: None });
     }
 
     /// Carries messages over a link in both directions until it ends.
@@ -117,7 +108,7 @@ impl Relay {
             }
         };
         match ended {
-            Some(end) => end.unwrap_or_else(|_| End::Goodbye((DisconnectReason::Error, LOST.to_owned()))),
+            Some(end) => end.unwrap_or_else(|_| End::Goodbye(lost())),
             None => {
                 // Closed with unread input the link would be reset, and the client's last messages be lost.
                 let rest = async { tokio::io::copy(&mut read, &mut tokio::io::sink()).await };
@@ -167,7 +158,7 @@ async fn to_client(
     let window = Arc::new(Semaphore::new(WINDOW));
     let mut received = BytesMut::new();
     loop {
-        let chunk = received.split_to(whole_frames(&received)).freeze();
+        let mut chunk = received.split_to(whole_frames(&received)).freeze();
         if chunk.is_empty() {
             if received.capacity() - received.len() < READ_BYTES {
                 received.reserve(CHUNK);
@@ -177,7 +168,6 @@ async fn to_client(
             }
             continue;
         }
-        let mut chunk = chunk;
         while !chunk.is_empty() {
             let (len, found) = until_disconnect(&chunk);
             let bytes = chunk.split_to(len);
@@ -258,6 +248,12 @@ fn whole_frames(received: &[u8]) -> usize {
 
 /// What a session says when it lets a client go.
 type Goodbye = (DisconnectReason, String);
+
+/// The link has broken.
+fn lost() -> Goodbye {
+    let message = "The connection to the server of this session was lost. Please join again.";
+    (DisconnectReason::Error, message.to_owned())
+}
 
 fn goodbye(Disconnect { reason, message }: Disconnect) -> Goodbye {
     let reason = [DisconnectReason::Kick, DisconnectReason::Shutdown]

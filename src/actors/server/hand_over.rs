@@ -10,15 +10,13 @@ use drawhall_protocol::ProtocolVersion;
 
 use super::Server;
 use super::directory::{Residency, SessionEntry, Waiter};
-use super::loading::created_ms;
+use super::loading::new_here;
 use crate::actors::messages::{Answer, PendingEntry, SessionHandle, ToSession, notify};
 use crate::cluster::Cluster;
 use crate::cluster::link::{HandedOver, LinkRequest, Moved};
 use crate::db::nodes::Node;
-use crate::entropy::seeded_rng;
 use crate::rules::session::ConnId;
 use crate::rules::session::hand_over::StayingMembers;
-use crate::rules::session::persistence::Suspended;
 use crate::rules::time::Timestamp;
 
 /// How long handing all sessions over may take.
@@ -119,11 +117,7 @@ impl Server {
                 return notify(answer, false);
             }
             Some(Residency::Stored(rest)) => (**rest).clone(),
-            Some(Residency::Remote { .. }) | None => {
-                let random = seeded_rng().bytes().unwrap_or_default();
-                let created = created_ms(&id).unwrap_or(now.utc_ms).min(now.utc_ms);
-                Suspended::at_start(now, created, now.utc_ms, random)
-            }
+            Some(Residency::Remote { .. }) | None => new_here(&id, now.utc_ms, now),
         };
         self.remote_ended(&id);
         let waiter: Waiter = Box::new(move |taken| notify(answer, taken.is_ok()));

@@ -23,9 +23,16 @@ fn utc_ms(time: SystemTime) -> Option<i64> {
     i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-/// Creation time of a session from its ULID, milliseconds since 1970.
-pub(super) fn created_ms(id: &str) -> Option<i64> {
-    i64::try_from(ulid::Ulid::from_string(id).ok()?.timestamp_ms()).ok()
+/// Creation time of a session from its ULID, or else that of its last use, in milliseconds since 1970.
+fn created_ms(id: &str, last_use: i64) -> i64 {
+    let created = ulid::Ulid::from_string(id).ok().and_then(|id| i64::try_from(id.timestamp_ms()).ok());
+    created.filter(|ms| *ms <= last_use).unwrap_or(last_use)
+}
+
+/// The state of a session that was last used at this time, in milliseconds since 1970, and was not here before.
+pub(super) fn new_here(id: &str, last_use: i64, now: Timestamp) -> Suspended {
+    let random = seeded_rng().bytes().unwrap_or_default();
+    Suspended::at_start(now, created_ms(id, last_use), last_use, random)
 }
 
 /// Logs what the making of a session has to say.
@@ -41,10 +48,9 @@ impl Server {
     /// Adds a stored session to the directory.
     pub(crate) fn take_listed(&mut self, session: &SessionSummary, now: Timestamp) {
         let last_use = session.last_use.and_then(utc_ms).unwrap_or(now.utc_ms);
-        let created = created_ms(&session.id).filter(|ms| *ms <= last_use).unwrap_or(last_use);
-        let description = stored_description(session, &self.rules.shared, now.earlier(created));
-        let random = seeded_rng().bytes().unwrap_or_default();
-        let residency = Residency::Stored(Box::new(Suspended::at_start(now, created, last_use, random)));
+        let started = now.earlier(created_ms(&session.id, last_use));
+        let description = stored_description(session, &self.rules.shared, started);
+        let residency = Residency::Stored(Box::new(new_here(&session.id, last_use, now)));
         let share = self.histories.share_of(session.size);
         let mut entry = SessionEntry::new(description, session.protocol.clone(), residency, share);
         entry.set_unowned(self.parts.shared.is_some());
