@@ -21,9 +21,15 @@ const UPSERT: &str = "INSERT INTO drawhall_sightings \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
     ON CONFLICT (device, account, name, address, session) DO UPDATE SET \
     last_ms = CASE WHEN drawhall_sightings.last_ms > excluded.last_ms THEN drawhall_sightings.last_ms \
-    ELSE excluded.last_ms END, title = excluded.title, visits = drawhall_sightings.visits + ?11";
+    ELSE excluded.last_ms END, title = excluded.title, visits = drawhall_sightings.visits + excluded.visits";
 
-/// Writes what was seen: one row for all that have the same key.
+/// Adds the end of a visit.
+const LEFT: &str = "UPDATE drawhall_sightings SET title = ?6, \
+    last_ms = CASE WHEN last_ms > ?7 THEN last_ms ELSE ?7 END \
+    WHERE device = ?1 AND account = ?2 AND name = ?3 AND address = ?4 AND session = ?5";
+
+/// Writes what was seen: one row for all that have the same key. Whoever only left, and of whom there is no row, was
+/// erased meanwhile (or joined when nobody was recorded): that makes no row.
 pub(super) fn record(connection: &mut impl Sql, seen: &[Sighting]) -> QueryResult<()> {
     let mut rows = BTreeMap::new();
     for one in seen {
@@ -40,19 +46,15 @@ pub(super) fn record(connection: &mut impl Sql, seen: &[Sighting]) -> QueryResul
         row.visits += i64::from(one.joined);
     }
     for ((device, account, name, address, session), row) in rows {
-        let values = [
-            text(device),
-            text(account),
-            text(name),
-            text(folded(name)),
-            text(address),
-            text(session),
-            text(row.title),
-            int(row.first_ms),
-            int(row.last_ms),
-            int(row.visits.max(1)),
-            int(row.visits),
-        ];
+        let [device, account, key_name] = [device, account, name].map(text);
+        let [address, session, title, last_ms] =
+            [text(address), text(session), text(row.title), int(row.last_ms)];
+        if row.visits == 0 {
+            connection.execute(LEFT, &[device, account, key_name, address, session, title, last_ms])?;
+            continue;
+        }
+        let (folded, first_ms, visits) = (text(folded(name)), int(row.first_ms), int(row.visits));
+        let values = [device, account, key_name, folded, address, session, title, first_ms, last_ms, visits];
         connection.execute(UPSERT, &values)?;
     }
     Ok(())
@@ -99,10 +101,16 @@ mod tests {
     }
 
     #[test]
-    fn somebody_of_whom_only_the_end_is_seen_was_there_once() {
+    fn somebody_who_was_erased_and_then_leaves_is_not_recorded_again() {
         for database in databases() {
-            database.record_sightings(&[sighting(20, false, "a")]).unwrap();
-            assert_eq!(row(&database).visits, 1);
+            let key = PersonKey::Device("d1".into());
+            database.record_sightings(&[sighting(20, true, "a")]).unwrap();
+            assert_eq!(database.erase_person(&key).unwrap(), 1);
+            database.record_sightings(&[sighting(30, false, "a")]).unwrap();
+            assert_eq!(database.person(&key).unwrap().rows, []);
+
+            database.record_sightings(&[sighting(40, true, "b")]).unwrap();
+            assert_eq!((row(&database).first_ms, row(&database).visits), (40, 1), "who joins again is");
         }
     }
 }
