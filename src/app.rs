@@ -123,6 +123,7 @@ pub struct RunningServer {
     address: SocketAddr,
     websocket_address: Option<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
+    listeners: Vec<JoinHandle<()>>,
     parts: ServerDeps,
     database: Option<Database>,
     auth_server_listener: Option<auth_server::RunningAuthServer>,

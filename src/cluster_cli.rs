@@ -86,12 +86,14 @@ fn export_sessions(url: &ClusterUrl, to: &Path) -> Result<(), Failure> {
             Err(error) => {
                 failed += 1;
                 outln!("session {}: {}", text::shown(&id), text::shown(&error.to_string()));
+                // A part of it would be taken for the whole.
+                dir.remove_copies(Some(&id))?;
             }
         }
     }
     dir.close();
     outln!("{written} sessions were written to {}", to.display());
-    if failed > 0 { Err(format!("{failed} sessions could not be read").into()) } else { Ok(()) }
+    if failed > 0 { Err(format!("{failed} sessions were not written").into()) } else { Ok(()) }
 }
 
 fn status(url: &ClusterUrl) -> Result<(), Failure> {

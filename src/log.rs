@@ -13,6 +13,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::rules::identity::Identity;
 use crate::rules::time::{Timestamp, iso_of};
 use crate::text::one_line;
 
@@ -139,6 +140,13 @@ pub struct LogUser {
     pub address: Option<IpAddr>,
     /// Name, empty before it is known.
     pub name: String,
+}
+
+/// Somebody who has not joined yet.
+impl From<&Identity> for LogUser {
+    fn from(identity: &Identity) -> LogUser {
+        LogUser { id: 0, address: identity.address, name: identity.name.clone() }
+    }
 }
 
 /// `id;address;name`, as drawpile-srv writes it.

@@ -46,6 +46,8 @@ struct Startup<'a> {
     changes: watch::Sender<Arc<Rules>>,
     log: Database,
     tasks: Vec<JoinHandle<()>>,
+    /// They accept connections of clients.
+    listeners: Vec<JoinHandle<()>>,
 }
 
 /// Starts a server inside a running actix system.
@@ -142,7 +144,7 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         starting.spawn(watch_templates(path, templates, starting.server.clone(), read_again));
     }
     let rules = starting.changes.subscribe();
-    let Startup { parts, workers, server, auth, changes, log, mut tasks, .. } = starting;
+    let Startup { parts, workers, server, auth, changes, log, mut tasks, listeners, .. } = starting;
     let interval = source.interval();
     let metrics = parts.metrics.clone();
     let reloading = reload::reload(source, interval, to_make, server.clone(), auth, changes, metrics);
@@ -153,6 +155,7 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         address,
         websocket_address,
         tasks,
+        listeners,
         parts,
         database,
         auth_server_listener,
@@ -193,7 +196,17 @@ impl<'a> Startup<'a> {
         let auth = Auth::new(rules.clone(), parts.blocking_pool.clone(), parts.http.clone()).start();
         let (changes, _) = watch::channel(rules);
         Renderer::remove_abandoned();
-        Startup { options, parts, workers, server, auth, changes, log, tasks: Vec::new() }
+        Startup {
+            options,
+            parts,
+            workers,
+            server,
+            auth,
+            changes,
+            log,
+            tasks: Vec::new(),
+            listeners: Vec::new(),
+        }
     }
 
     fn spawn(&mut self, task: impl Future<Output = ()> + 'static) {
@@ -298,7 +311,7 @@ impl<'a> Startup<'a> {
         let tcp = listeners.tcp.into_iter().map(|listener| (listener, Protocol::Tcp));
         let websocket = listeners.websocket.into_iter().map(|listener| (listener, Protocol::WebSocket));
         for (listener, kind) in tcp.chain(websocket) {
-            self.spawn(acceptor.clone().accept(listener, kind));
+            self.listeners.push(actix_rt::spawn(acceptor.clone().accept(listener, kind)));
         }
     }
 }

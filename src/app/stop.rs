@@ -7,12 +7,16 @@ use crate::actors::server::{HandOver, ServerDeps, Stop};
 use crate::background::BackgroundThread;
 use crate::blocking::Job;
 
-/// How long a database may take to remove this server from its list.
-const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+/// How long the database may take for a question.
+const DATABASE_LIMIT: Duration = Duration::from_secs(2);
 
 impl RunningServer {
     /// Shuts down: stops accepting, tells everybody, ends threads.
     pub async fn stop(self) {
+        // Who is told to reconnect comes to another server.
+        for listener in &self.listeners {
+            listener.abort();
+        }
         self.hand_over().await;
         for task in &self.tasks {
             task.abort();
@@ -82,12 +86,12 @@ impl RunningServer {
         let node = cluster.node.clone();
         let listing = self.parts.blocking_pool.run(Job::FileIo, move || database.announce_node(&node));
         // Without the database there is nothing to take over.
-        let Ok(Some(Ok(nodes))) = tokio::time::timeout(LEAVE_LIMIT, listing).await else { return };
+        let Ok(Some(Ok(nodes))) = tokio::time::timeout(DATABASE_LIMIT, listing).await else { return };
         cluster.update_others(nodes);
         match self.server.send(HandOver).await {
             Ok(0) | Err(_) => {}
             Ok(sessions) => {
-                tracing::info!("sessions that go on at other servers, with who is there: {sessions}")
+                tracing::info!("sessions handed over to other servers: {sessions}")
             }
         }
     }
@@ -97,7 +101,7 @@ impl RunningServer {
         let (Some(cluster), Some(database)) = (&self.parts.cluster, self.database.clone()) else { return };
         let incarnation = cluster.node.incarnation.clone();
         let removing = self.parts.blocking_pool.run(Job::FileIo, move || database.remove_node(&incarnation));
-        let error = match tokio::time::timeout(LEAVE_LIMIT, removing).await {
+        let error = match tokio::time::timeout(DATABASE_LIMIT, removing).await {
             Ok(None | Some(Ok(()))) => return,
             Ok(Some(Err(error))) => error.to_string(),
             Err(_) => "the database does not answer".to_owned(),

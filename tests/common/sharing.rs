@@ -24,9 +24,18 @@ pub struct Node {
 }
 
 pub fn node(database: &PostgresDatabase) -> Node {
+    start(database, true)
+}
+
+/// A server of the cluster that shares no sessions: it relays.
+pub fn edge(database: &PostgresDatabase) -> Node {
+    start(database, false)
+}
+
+fn start(database: &PostgresDatabase, cluster_sessions: bool) -> Node {
     let directory = tempfile::tempdir().unwrap();
-    let server = TestServer::start_with("", options(&database.url(), directory.path()));
-    Node { server, _directory: directory }
+    let options = ServeOptions { cluster_sessions, ..options(&database.url(), directory.path()) };
+    Node { server: TestServer::start_with("", options), _directory: directory }
 }
 
 /// Joins through a server that may not know yet where the session is. The value is the answer.

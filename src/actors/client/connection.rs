@@ -206,7 +206,7 @@ pub struct Client {
     since: i64,
     /// The server closes the connection, not the peer.
     was_cut: bool,
-    /// Another server has the connection, and sends nothing more: the session is about to be handed over.
+    /// How far it is that the server which has the connection sends nothing more.
     pausing: relayed::Pausing,
 }
 

@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::setups::{Setup, Setups};
-use crate::actors::client::connection::{ClientContext, relayed};
+use crate::actors::client::connection::ClientContext;
+use crate::actors::client::connection::relayed::LinkedClient;
 use crate::actors::messages::ToServer;
 use crate::cluster::link::{AdminCall, HandedOver, LinkRequest};
 use crate::cluster::{self, AcceptedLink, Cluster};
@@ -94,12 +95,12 @@ impl LinkAcceptor {
             LinkRequest::Join { session, request } => {
                 let conn = self.next_conn.fetch_add(1, Ordering::Relaxed);
                 let permit = self.permit(request.client.identity.address);
-                relayed::begin((link, conn, permit, self.context), session, request);
+                LinkedClient { link, conn, permit, context: self.context }.join(session, request);
                 Ok(())
             }
             LinkRequest::Resume { session, conn, user } => {
                 let permit = self.permit(user.address);
-                relayed::resume((link, conn, permit, self.context), session, user);
+                LinkedClient { link, conn, permit, context: self.context }.resume(session, user);
                 Ok(())
             }
             LinkRequest::TakeOver(handed) => self.take_over(link, handed).await,

@@ -126,7 +126,10 @@ impl Relay {
         for _ in 0..FOLLOW_ATTEMPTS {
             match self.cluster.join(&self.node, &request).await {
                 Ok((link, JoinAnswer::Joined(_))) => return Some(link),
-                Ok((_, JoinAnswer::Refused(_))) => return None,
+                Ok((_, JoinAnswer::Refused(refusal))) => {
+                    tracing::warn!("server {} does not go on with a client: {refusal:?}", self.node.name);
+                    return None;
+                }
                 // Those of many clients come at once, and there may be no place for some at first.
                 Err(error) => {
                     tracing::warn!("server {} does not go on with a client: {error}", self.node.name);

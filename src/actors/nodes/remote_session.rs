@@ -75,8 +75,7 @@ impl RemoteSession {
         let link = self.links;
         self.clients.insert(conn, RelayedClient { client: entry.client().clone(), link, batches });
         let session: SessionHandle = ctx.address().into();
-        let identity = &request.client.identity;
-        let user = LogUser { id: 0, address: identity.address, name: identity.name.clone() };
+        let user = LogUser::from(&request.client.identity);
         let request = LinkRequest::Join { session: self.id.clone(), request };
         let relay = Relay {
             cluster: self.cluster.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use drawhall_protocol::ProtocolVersion;
+use tokio::task::{JoinError, JoinSet};
 
 use super::Server;
 use super::directory::{Residency, SessionEntry, Waiter};
@@ -47,11 +48,15 @@ impl Handler<HandOver> for Server {
         Box::pin(async move {
             let mut handed_over = 0;
             let all = async {
-                for some in sessions.chunks(AT_ONCE) {
-                    let asked: Vec<_> = some.iter().map(|session| session.ask(ToSession::HandOver)).collect();
-                    for session in asked {
-                        handed_over += usize::from(session.await == Some(true));
+                let mut asked = JoinSet::new();
+                for session in sessions {
+                    if asked.len() == AT_ONCE {
+                        handed_over += usize::from(is_handed_over(asked.join_next().await));
                     }
+                    asked.spawn(session.ask(ToSession::HandOver));
+                }
+                while !asked.is_empty() {
+                    handed_over += usize::from(is_handed_over(asked.join_next().await));
                 }
             };
             if tokio::time::timeout(HAND_OVER_LIMIT, all).await.is_err() {
@@ -60,6 +65,11 @@ impl Handler<HandOver> for Server {
             handed_over
         })
     }
+}
+
+/// The answer of a session. One that has ended gives none.
+fn is_handed_over(answer: Option<Result<Option<bool>, JoinError>>) -> bool {
+    matches!(answer, Some(Ok(Some(true))))
 }
 
 /// The other servers in the order in which they are asked to take a session over: the same one is not the first for
@@ -106,9 +116,10 @@ impl Server {
     pub(super) fn take_over(&mut self, handed: HandedOver, answer: Answer<bool>, ctx: &mut Context<Self>) {
         let HandedOver { description, from, staying } = handed;
         let id = description.id.clone();
-        let (protocol, is_able) =
-            (description.protocol.parse::<ProtocolVersion>(), self.parts.shared.is_some());
-        let (Ok(protocol), true, false) = (protocol, is_able, self.is_leaving) else {
+        if self.parts.shared.is_none() || self.is_leaving {
+            return notify(answer, false);
+        }
+        let Ok(protocol) = description.protocol.parse::<ProtocolVersion>() else {
             return notify(answer, false);
         };
         let now = Timestamp::now();

@@ -46,15 +46,25 @@ impl Server {
         let known: HashMap<String, i64> = known.map(|(id, last)| (id.clone(), last.epoch)).collect();
         let asking = self.parts.blocking_pool.run(Job::FileIo, move || shared.news(&known));
         ctx.spawn(asking.into_actor(self).map(move |news, server, ctx| {
-            match news {
-                Some(Ok(news)) => server.ownership(news, ctx),
-                Some(Err(error)) if !is_failing => {
-                    tracing::warn!("sessions of servers that are gone are not taken over for now: {error}");
-                    return server.ask_later(true, ctx);
+            let fails = match news {
+                Some(Ok(news)) => {
+                    if is_failing {
+                        tracing::info!("sessions of servers that are gone are taken over again");
+                    }
+                    server.ownership(news, ctx);
+                    false
                 }
-                Some(Err(_)) | None => return server.ask_later(is_failing, ctx),
-            }
-            server.ask_later(false, ctx);
+                Some(Err(error)) => {
+                    if !is_failing {
+                        tracing::warn!(
+                            "sessions of servers that are gone are not taken over for now: {error}"
+                        );
+                    }
+                    true
+                }
+                None => is_failing,
+            };
+            server.ask_later(fails, ctx);
         }));
     }
 

@@ -94,9 +94,14 @@ impl Session {
         }
         for request in waiting {
             let conn = request.client.conn;
-            if self.ended || self.handing_over.is_some() {
+            if self.ended {
                 // Dropping the handle refuses it.
                 self.members.remove(&conn);
+            }
+            if self.handing_over.is_some()
+                && let Some(member) = self.members.remove(&conn)
+            {
+                member.entry.refuse(Refusal::moves());
             }
             if !self.members.contains_key(&conn) {
                 continue;

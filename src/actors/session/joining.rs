@@ -28,8 +28,7 @@ impl Session {
 
     pub(super) fn join(&mut self, request: Box<JoinRequest>, entry: PendingEntry, ctx: &mut Context<Self>) {
         if self.handing_over.is_some() {
-            let text = "This session is about to move to another server, please try again soon";
-            return entry.refuse(Refusal::error("storageError", text));
+            return entry.refuse(Refusal::moves());
         }
         if self.ended {
             // Dropping the entry refuses it.

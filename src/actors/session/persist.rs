@@ -90,7 +90,10 @@ impl Session {
             if store.is_shared() && store.exists() && outcome.error.is_some() {
                 return session.hold(store, outcome, waiting, ctx);
             }
-            (session.storing, session.is_held) = (false, false);
+            session.storing = false;
+            if std::mem::take(&mut session.is_held) {
+                tracing::info!("session {}: it can be stored again", session.machine.id());
+            }
             let refused = !store.exists();
             session.store = Some(store);
             if refused {

@@ -9,6 +9,7 @@ use actix::prelude::*;
 use super::sending::PendingSends;
 use super::{ClientOp, ConnId, Session};
 use crate::actors::messages::ToServer;
+use crate::rules::session::effects::ID_IN_USE;
 use crate::rules::session::{Counted, DisconnectReason, FileDisposition, Refusal};
 use crate::storage::session_files::{SessionFiles, WriteResult};
 use crate::storage::shared::{CommitOutcome, FileChange};
@@ -91,7 +92,7 @@ impl Session {
             }
             CommitOutcome::Taken => {
                 self.refuse_waiting(&Refusal::id_in_use());
-                ("its alias is taken at another server", "A session with this id or alias already exists")
+                ("its alias is taken at another server", ID_IN_USE.1)
             }
             CommitOutcome::GivenUp | CommitOutcome::Committed => (
                 "it cannot be stored",

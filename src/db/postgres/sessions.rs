@@ -24,8 +24,8 @@ use super::{NO_ANSWER, STATEMENT_TIMEOUT};
 use crate::metrics::Metrics;
 use crate::rules::metadata::SessionSummary;
 use crate::storage::shared::{
-    CommitOutcome, CommitQueue, Committing, FileChange, OwnershipNews, SharedError, SharedSessions,
-    read_copies,
+    CommitOutcome, CommitQueue, Committing, FileChange, OwnershipNews, SessionChanges, SharedError,
+    SharedSessions, Transaction, read_copies,
 };
 use commit::Committer;
 
@@ -72,6 +72,8 @@ pub(in crate::db) struct PgSessions {
     reader: Mutex<Option<PgClient>>,
     /// For claims, which do not wait for news.
     claimer: Mutex<Option<PgClient>>,
+    /// Sessions without an owner that this program does not understand, with their epochs.
+    not_understood: Mutex<HashMap<String, i64>>,
     /// Limits the connections for whole sessions.
     files: Semaphore,
     committing: JoinHandle<()>,
@@ -114,6 +116,7 @@ impl PgSessions {
             state,
             reader: Mutex::default(),
             claimer: Mutex::default(),
+            not_understood: Mutex::default(),
             files: Semaphore::new(MAX_FILES),
             committing,
         }
@@ -162,6 +165,24 @@ impl From<tokio_postgres::Error> for SharedError {
     }
 }
 
+/// Why what a transaction copies is not read.
+enum NotRead {
+    /// A file of this session cannot be read.
+    Session(String, std::io::Error),
+    /// The task has panicked, or was cancelled.
+    Failed(tokio::task::JoinError),
+}
+
+/// The transaction with the content of the files that it copies. Most have none.
+async fn with_copies(transaction: Transaction) -> Result<Transaction, NotRead> {
+    if !transaction.iter().any(SessionChanges::has_copies) {
+        return Ok(transaction);
+    }
+    let read = tokio::task::spawn_blocking(move || read_copies(&transaction)).await;
+    let read = read.map_err(NotRead::Failed)?;
+    read.map(Transaction::new).map_err(|(session, error)| NotRead::Session(session, error))
+}
+
 /// Commits what is queued, until it is aborted.
 async fn commit_all(state: Arc<CommitState>, connector: Arc<Connector>) {
     let mut committer: Option<Committer> = None;
@@ -172,16 +193,20 @@ async fn commit_all(state: Arc<CommitState>, connector: Arc<Connector>) {
             state.wake.notified().await;
             continue;
         };
-        let read = tokio::task::spawn_blocking(move || read_copies(&transaction)).await;
-        let transaction = match read {
-            Ok(Ok(transaction)) => transaction,
-            Ok(Err((session, error))) => {
+        let transaction = match with_copies(transaction).await {
+            Ok(transaction) => transaction,
+            Err(NotRead::Session(session, error)) => {
                 tracing::error!("session {session}: its copy on this machine cannot be read: {error}");
                 give_up(&state, Some(&session));
                 continue;
             }
+            Err(NotRead::Failed(error)) if error.is_panic() => {
+                tracing::error!("reading copies of sessions has failed: {error}");
+                give_up(&state, None);
+                continue;
+            }
             // The runtime ends.
-            Err(_) => return,
+            Err(NotRead::Failed(_)) => return,
         };
         let attempt = async {
             if committer.is_none() {
@@ -286,9 +311,10 @@ impl SharedSessions for PgSessions {
         let owned: Vec<String> = self.state.owned.lock().iter().cloned().collect();
         // Asked after the database was.
         let is_kept = |id: &str| self.state.owned.lock().contains(id) || self.state.queue.lock().has(id);
+        let mut not_understood = self.not_understood.lock();
         let news = self.ask(&self.reader, async |client| {
             read::release(client, &self.state.owner, is_kept).await?;
-            read::news(client, &self.state.owner, &owned, known).await
+            read::news(client, &self.state.owner, &owned, known, &mut not_understood).await
         })?;
         self.state.owned.lock().retain(|id| !news.lost.contains(id));
         Ok(news)

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LoginCx, LoginEffect, LoginMachine, LookedUp, PendingAnswer};
 use crate::rules::metadata::is_valid_alias;
+use crate::rules::session::effects::ID_IN_USE;
 
 /// Why a session cannot be hosted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +104,7 @@ impl LoginMachine {
         }
         let (code, text) = match refusal {
             HostRefusal::Full => ("closed", "This server is full."),
-            HostRefusal::IdInUse => ("idInUse", "A session with this id or alias already exists."),
+            HostRefusal::IdInUse => ID_IN_USE,
             HostRefusal::BadProtocol => {
                 ("badProtocol", "This server does not support this protocol version.")
             }

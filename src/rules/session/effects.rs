@@ -71,10 +71,18 @@ fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Code, D::Error> {
     Ok(code)
 }
 
+/// Code and text of a refusal: another session has the id or alias.
+pub(crate) const ID_IN_USE: (Code, &str) = ("idInUse", "A session with this id or alias already exists.");
+
 impl Refusal {
     /// The session does not exist, or has ended.
     pub(crate) fn not_found() -> Self {
         Self::error("notFound", "Session not found!")
+    }
+
+    /// The session is about to be handed over.
+    pub(crate) fn moves() -> Self {
+        Self::error("storageError", "This session is about to move to another server, please try again soon")
     }
 
     /// The files of a new session cannot be created.
@@ -82,9 +90,9 @@ impl Refusal {
         Self::error("storageError", "The server can't store new sessions at the moment")
     }
 
-    /// Another session has the id or alias of a new one.
+    /// A new session has an id or alias that another one has.
     pub(crate) fn id_in_use() -> Self {
-        Self::error("idInUse", "A session with this id or alias already exists.")
+        Self::error(ID_IN_USE.0, ID_IN_USE.1)
     }
 
     pub(crate) fn error(code: &'static str, message: &str) -> Self {

@@ -66,10 +66,8 @@ impl SessionMachine {
         }
         if !moderator {
             if let Some(ban) = self.moderation.bans.matches(identity) {
-                let user =
-                    crate::log::LogUser { id: 0, address: identity.address, name: identity.name.clone() };
                 let text = format!("Join prevented by ban {ban}");
-                self.note_about(user, Level::Info, Topic::Ban, text, cx);
+                self.note_about(identity.into(), Level::Info, Topic::Ban, text, cx);
                 let message = format!("You have been banned from this session (ban {ban})");
                 return Err(Refusal::Error { code: "banned", message });
             }
@@ -150,10 +148,8 @@ impl SessionMachine {
             InviteCheck::Used => {
                 let creator = invite.as_ref().map_or("", |i| &i.creator);
                 let creator = if creator.is_empty() { "a server administrator" } else { creator };
-                let user =
-                    crate::log::LogUser { id: 0, address: identity.address, name: identity.name.clone() };
                 let text = format!("Used invite created by {creator}");
-                self.note_about(user, Level::Info, Topic::Invite, text, cx);
+                self.note_about(identity.into(), Level::Info, Topic::Invite, text, cx);
                 self.send_list(List::Invites, cx);
             }
             InviteCheck::NameChanged => self.send_list(List::Invites, cx),

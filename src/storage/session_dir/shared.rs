@@ -42,7 +42,7 @@ impl SessionDir {
     ///
     /// # Errors
     /// When there is one with this id or alias, its files cannot be read, or the database is away. Also when others
-    /// could not use it: its id has control characters, its alias is none, or its journal names a history
+    /// could not use it: its id has control characters, its alias is not valid, or its journal names a history
     /// that has another session's name.
     pub fn import(&self, shared: &dyn SharedSessions, session: &SessionSummary) -> Result<(), SharedError> {
         let unusable = |what: String| Err(SharedError::Unusable(what));
@@ -90,15 +90,13 @@ impl SessionDir {
                 Ok(()) => {
                     tracing::info!("session {id} is there again");
                     if let Err(error) = self.remove_copies(Some(id)) {
-                        tracing::warn!(
-                            "session {id}: its files in this directory are not needed any more: {error}"
-                        );
+                        tracing::warn!("session {id}: its copies cannot be removed: {error}");
                     }
                 }
                 Err(error @ (SharedError::Taken | SharedError::Unusable(_))) => {
                     tracing::error!("session {id} is not restored: {error}");
                     if let Err(error) = self.remove_unloaded(id, false) {
-                        tracing::error!("session {id} is not among those that have ended: {error}");
+                        tracing::error!("session {id} cannot be put back among the ended ones: {error}");
                     }
                 }
                 Err(error) => {

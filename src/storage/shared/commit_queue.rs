@@ -26,6 +26,11 @@ impl SessionChanges {
     pub fn ends(&self) -> bool {
         matches!(self.changes.last(), Some(FileChange::End))
     }
+
+    /// Whether something is to be copied from files.
+    pub fn has_copies(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, FileChange::Copy { .. }))
+    }
 }
 
 /// What is committed at once. Each session is in it once at most.

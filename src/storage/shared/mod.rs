@@ -34,8 +34,8 @@ pub enum CommitOutcome {
     Lost,
     /// The session is new, and there is one with its id or alias: nothing was written.
     Taken,
-    /// It is not known whether they are in the database, and no further attempt is made: the server stops, or a file of
-    /// its own cannot be read.
+    /// It is not known whether they are in the database, and no further attempt is made: the database has been away for
+    /// half a minute, the server stops, or a file of its own cannot be read.
     GivenUp,
 }
 
@@ -76,7 +76,7 @@ pub struct LastOwner {
 pub struct OwnershipNews {
     /// Sessions without an owner that were not known, or have had another owner since.
     pub found: Vec<SessionSummary>,
-    /// All sessions without an owner.
+    /// Sessions without an owner: those that were known, and those that were found.
     pub unowned: HashMap<String, LastOwner>,
     /// Sessions that another server has taken over from this one.
     pub lost: Vec<String>,
@@ -87,7 +87,8 @@ pub type Committing = Pin<Box<dyn Future<Output = CommitOutcome> + Send>>;
 
 /// Sessions in a database that several servers share.
 pub trait SharedSessions: Debug + Send + Sync {
-    /// Commits changes of a session, in order. While the database is away it is tried again and again.
+    /// Commits changes of a session, in order. While the database is away it is tried again, for half a
+    /// minute.
     fn commit(&self, id: &str, epoch: i64, changes: Vec<FileChange>) -> Committing;
 
     /// Makes this server the owner, unless another that is alive is; returns the epoch. The server of the incarnation

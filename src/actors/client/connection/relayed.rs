@@ -14,38 +14,41 @@ use crate::log::LogUser;
 use crate::rules::session::{ClientOp, ConnId, JoinRequest, Refusal};
 use crate::transport::connection_limiter::ConnectionPermit;
 
-/// A link with the request of its client read, and what a Client actor needs besides.
-type Begun = (TlsStream<TcpStream>, ConnId, ConnectionPermit, ClientContext);
-
-/// Starts the actor of a client that comes over a link, on this worker thread, and asks a session to let it in.
-pub(crate) fn begin(begun: Begun, session: String, mut request: Box<JoinRequest>) {
-    request.client.conn = begun.1;
-    let identity = &request.client.identity;
-    let user = LogUser { id: 0, address: identity.address, name: identity.name.clone() };
-    let (server, entry) = start(begun, session.clone(), user);
-    server.tell(ToServer::EnterSession { id: session, request, entry });
+/// A link of a client, and what a Client actor needs besides.
+pub(crate) struct LinkedClient {
+    pub(crate) link: TlsStream<TcpStream>,
+    pub(crate) conn: ConnId,
+    pub(crate) permit: ConnectionPermit,
+    pub(crate) context: ClientContext,
 }
 
-/// Starts the actor of a client who stays in a session that this server has taken over.
-pub(crate) fn resume(begun: Begun, session: String, user: LogUser) {
-    let conn = begun.1;
-    let (server, entry) = start(begun, session.clone(), user);
-    server.tell(ToServer::Resume { id: session, conn, entry });
-}
+impl LinkedClient {
+    /// Starts the actor, on this worker thread, and asks a session to let the client in.
+    pub(crate) fn join(self, session: String, mut request: Box<JoinRequest>) {
+        request.client.conn = self.conn;
+        let user = LogUser::from(&request.client.identity);
+        let (server, entry) = self.start(session.clone(), user);
+        server.tell(ToServer::EnterSession { id: session, request, entry });
+    }
 
-fn start(
-    (link, conn, permit, context): Begun,
-    session: String,
-    user: LogUser,
-) -> (ServerHandle, PendingEntry) {
-    let phase = Phase::Relayed(Entering::Asked(session));
-    let (server, ctx) = (context.server.clone(), Context::new());
-    let client = Client::new(Opened::Link(Box::new(link)), phase, user, (conn, permit, context), &ctx);
-    client.shared.identified.set(true);
-    client.shared.await_answer();
-    let entry = PendingEntry::to_join_relayed(ctx.address().into(), client.in_flight_budget.clone());
-    ctx.run(client);
-    (server, entry)
+    /// Starts the actor of a client who stays in a session that this server has taken over.
+    pub(crate) fn resume(self, session: String, user: LogUser) {
+        let conn = self.conn;
+        let (server, entry) = self.start(session.clone(), user);
+        server.tell(ToServer::Resume { id: session, conn, entry });
+    }
+
+    fn start(self, session: String, user: LogUser) -> (ServerHandle, PendingEntry) {
+        let LinkedClient { link, conn, permit, context } = self;
+        let phase = Phase::Relayed(Entering::Asked(session));
+        let (server, ctx) = (context.server.clone(), Context::new());
+        let client = Client::new(Opened::Link(Box::new(link)), phase, user, (conn, permit, context), &ctx);
+        client.shared.identified.set(true);
+        client.shared.await_answer();
+        let entry = PendingEntry::to_join_relayed(ctx.address().into(), client.in_flight_budget.clone());
+        ctx.run(client);
+        (server, entry)
+    }
 }
 
 /// Whether the server that has the connection sends nothing more, because the session is about to be handed over.

@@ -103,7 +103,7 @@ struct Rows<'a> {
 
 /// What is left of the changes of one file.
 #[derive(Default)]
-struct FileEffect {
+struct FileState {
     is_replaced: bool,
     writes: Vec<(u64, Content)>,
 }
@@ -137,7 +137,7 @@ impl Content {
     }
 }
 
-impl FileEffect {
+impl FileState {
     fn replace(&mut self, content: Option<Bytes>) {
         self.is_replaced = true;
         self.writes = content.map(|bytes| (0, Content::Single(bytes))).into_iter().collect();
@@ -161,25 +161,25 @@ impl FileEffect {
 
 impl<'a> Statements<'a> {
     pub(super) fn of(transaction: &'a [SessionChanges]) -> Statements<'a> {
-        let mut effect = Statements::default();
+        let mut statements = Statements::default();
         for session_changes in transaction {
             let SessionChanges { session, epoch, changes } = session_changes;
             let (session, epoch) = (session.as_str(), *epoch);
             if session_changes.ends() {
                 // Nothing else of it matters.
-                effect.ended.0.push(session);
-                effect.ended.1.push(epoch);
+                statements.ended.0.push(session);
+                statements.ended.1.push(epoch);
                 continue;
             }
-            effect.locked.0.push(session);
-            effect.locked.1.push(epoch);
-            let mut files: BTreeMap<&str, FileEffect> = BTreeMap::new();
+            statements.locked.0.push(session);
+            statements.locked.1.push(epoch);
+            let mut files: BTreeMap<&str, FileState> = BTreeMap::new();
             for change in changes {
                 match change {
                     FileChange::Begin { alias, protocol } => {
-                        effect.begun.0.push(session);
-                        effect.begun.1.push(alias);
-                        effect.begun.2.push(protocol);
+                        statements.begun.0.push(session);
+                        statements.begun.1.push(alias);
+                        statements.begun.2.push(protocol);
                     }
                     FileChange::Write { file, at, bytes } => files.entry(file).or_default().write(*at, bytes),
                     FileChange::Put { file, bytes } => {
@@ -192,22 +192,22 @@ impl<'a> Statements<'a> {
                     }
                 }
             }
-            for (file, FileEffect { is_replaced, writes }) in files {
+            for (file, FileState { is_replaced, writes }) in files {
                 if is_replaced {
-                    effect.removed.0.push(session);
-                    effect.removed.1.push(file);
-                    effect.removed.2.push(epoch);
+                    statements.removed.0.push(session);
+                    statements.removed.1.push(file);
+                    statements.removed.2.push(epoch);
                 }
                 for (at, content) in writes {
-                    effect.written.sessions.push(session);
-                    effect.written.files.push(file);
-                    effect.written.starts.push(at.cast_signed());
-                    effect.written.epochs.push(epoch);
-                    effect.written.contents.push(content.into_bytes());
+                    statements.written.sessions.push(session);
+                    statements.written.files.push(file);
+                    statements.written.starts.push(at.cast_signed());
+                    statements.written.epochs.push(epoch);
+                    statements.written.contents.push(content.into_bytes());
                 }
             }
         }
-        effect
+        statements
     }
 }
 
@@ -273,7 +273,7 @@ impl Committer {
         // The futures are polled in this order, and each sends its statement when it is polled first.
         let check_values: [Param<'_>; 2] = [&owner, &self.connection];
         let check = client.execute(&self.check, &check_values);
-        // A session may have the alias of one that ends.
+        // Ends come first: a new session may have the alias of one that ends.
         let first = join(join(client.batch_execute("BEGIN"), check), end);
         let statements = join(join(first, begin), lock);
         let last = join(touch, client.batch_execute("COMMIT"));

@@ -1,6 +1,6 @@
 //! Reading and claiming sessions that several servers share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
@@ -17,7 +17,7 @@ use crate::rules::metadata::{Metadata, SessionSummary};
 use crate::storage::file_names;
 use crate::storage::shared::{LastOwner, OwnershipNews, SharedError};
 
-/// Unowned sessions that are looked at in one question.
+/// Unowned sessions of which the journal is read in one question.
 const MAX_FOUND: usize = 500;
 /// Bytes of a row that is imported.
 const IMPORT_BYTES: usize = 1 << 20;
@@ -140,12 +140,14 @@ pub(super) async fn release(
     Ok(())
 }
 
-/// Sessions without an owner, and those that another server has taken over.
+/// Sessions without an owner, and those that another server has taken over. Those that are not understood are left out
+/// until they have had another owner.
 pub(super) async fn news(
     client: &PgClient,
     owner: &str,
     owned: &[String],
     known: &HashMap<String, i64>,
+    not_understood: &mut HashMap<String, i64>,
 ) -> Result<OwnershipNews, Error> {
     let mut news = OwnershipNews::default();
     let sql = "SELECT id FROM drawhall_sessions WHERE id = ANY($1) AND owner <> $2";
@@ -159,30 +161,34 @@ pub(super) async fn news(
         alive!(),
         " ORDER BY id"
     );
-    let mut new = Vec::new();
+    let (mut new, mut left_out) = (Vec::new(), HashMap::new());
     for row in client.client.query(sql, &[&owner]).await? {
         let (id, epoch, incarnation): (String, i64, String) = (row.get(0), row.get(1), row.get(4));
-        let is_known = known.get(&id) == Some(&epoch);
-        // The others come with the next question.
-        if !is_known && new.len() < MAX_FOUND {
+        if not_understood.get(&id) == Some(&epoch) {
+            left_out.insert(id, epoch);
+            continue;
+        }
+        if known.get(&id) != Some(&epoch) {
+            if new.len() == MAX_FOUND {
+                // It comes with the next question.
+                continue;
+            }
             let age = Duration::from_secs_f64(row.get::<_, f64>(3).max(0.0));
-            new.push(Unread {
-                id: id.clone(),
-                epoch,
-                protocol: row.get(2),
-                last_use: UNIX_EPOCH.checked_add(age),
-            });
+            let last_use = UNIX_EPOCH.checked_add(age);
+            new.push(Unread { id: id.clone(), epoch, protocol: row.get(2), last_use });
         }
-        if is_known || new.last().is_some_and(|last| last.id == id) {
-            news.unowned.insert(id, LastOwner { incarnation, epoch });
-        }
+        news.unowned.insert(id, LastOwner { incarnation, epoch });
     }
     if !new.is_empty() {
+        let mut unread: HashMap<String, i64> = new.iter().map(|new| (new.id.clone(), new.epoch)).collect();
         news.found = summaries(client, new).await?;
+        for session in &news.found {
+            unread.remove(&session.id);
+        }
+        news.unowned.retain(|id, _| !unread.contains_key(id));
+        left_out.extend(unread);
     }
-    // What is not understood is read again, in case that a later version of this program has taken it over.
-    let understood: HashSet<&str> = news.found.iter().map(|session| session.id.as_str()).collect();
-    news.unowned.retain(|id, _| known.contains_key(id) || understood.contains(id.as_str()));
+    *not_understood = left_out;
     Ok(news)
 }
 
@@ -193,8 +199,9 @@ const REMOVE_UNFINISHED: &str = concat!(
     alive!(),
     " RETURNING s.id) DELETE FROM drawhall_session_data d USING gone WHERE d.session = gone.id"
 );
-const JOURNALS: &str = "SELECT session, STRING_AGG(bytes, ''::bytea ORDER BY start) FROM drawhall_session_data \
-     WHERE session = ANY($1) AND file = session || '.session' GROUP BY session";
+const JOURNALS: &str = "SELECT d.session, STRING_AGG(d.bytes, ''::bytea ORDER BY d.start) FROM drawhall_session_data d \
+     JOIN UNNEST($1::text[], $2::text[]) AS u(session, file) ON d.session = u.session AND d.file = u.file \
+     GROUP BY d.session";
 const SIZES: &str = "SELECT d.session, MAX(d.start + OCTET_LENGTH(d.bytes)) FROM drawhall_session_data d \
      JOIN UNNEST($1::text[], $2::text[]) AS u(session, file) ON d.session = u.session AND d.file = u.file \
      GROUP BY d.session";
@@ -211,7 +218,8 @@ struct Unread {
 async fn summaries(client: &PgClient, sessions: Vec<Unread>) -> Result<Vec<SessionSummary>, Error> {
     let client = &client.client;
     let ids: Vec<&str> = sessions.iter().map(|session| session.id.as_str()).collect();
-    let rows = client.query(JOURNALS, &[&ids]).await?;
+    let names: Vec<String> = ids.iter().map(|id| file_names::journal(id)).collect();
+    let rows = client.query(JOURNALS, &[&ids, &names]).await?;
     let journals: HashMap<&str, &[u8]> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let (unfinished, rest): (Vec<Unread>, Vec<Unread>) =
         sessions.into_iter().partition(|session| !journals.contains_key(session.id.as_str()));
@@ -227,8 +235,7 @@ async fn summaries(client: &PgClient, sessions: Vec<Unread>) -> Result<Vec<Sessi
             (Some(metadata), Ok(protocol)) => {
                 found.push(SessionSummary { id, metadata, protocol, size: 0, last_use });
             }
-            // Each second, so not louder.
-            _ => tracing::debug!("session {id} of the database has an unknown protocol, or no history"),
+            _ => tracing::warn!("session {id} of the database is left out: its journal is not understood"),
         }
     }
     let columns = found.iter().map(|s| (s.id.as_str(), s.metadata.file.as_deref().unwrap_or_default()));
@@ -239,6 +246,9 @@ async fn summaries(client: &PgClient, sessions: Vec<Unread>) -> Result<Vec<Sessi
     found.retain_mut(|session| {
         let size = sizes.get(&session.id);
         session.size = size.map_or(0, |size| size.cast_unsigned());
+        if size.is_none() {
+            tracing::warn!("session {} of the database is left out: it has no history", session.id);
+        }
         size.is_some()
     });
     Ok(found)
@@ -246,6 +256,6 @@ async fn summaries(client: &PgClient, sessions: Vec<Unread>) -> Result<Vec<Sessi
 
 #[cfg(test)]
 #[test]
-fn the_lease_is_that_of_the_documentation() {
+fn the_lease_in_sql_is_lease_secs() {
     assert!(alive!().contains(&format!("INTERVAL '{} seconds'", crate::db::nodes::LEASE_SECS)));
 }
