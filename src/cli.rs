@@ -267,6 +267,18 @@ pub(crate) enum ClusterAction {
     },
     /// Show which servers are connected, and what the database has.
     Status,
+    /// Move the sessions of a server to others, as far as nobody notices: those in which nobody is whose connection it
+    /// has itself. It takes no new ones, and /readyz of its admin API is 503. Waits until it has none.
+    Drain {
+        /// Its name or address, as `drawhall cluster status` shows it.
+        server: String,
+        /// It takes sessions again.
+        #[arg(long)]
+        undo: bool,
+        /// Seconds to wait at most; then the exit status is 1 if sessions are left.
+        #[arg(long, value_name = "SECONDS", default_value_t = 60, conflicts_with = "undo")]
+        wait: u32,
+    },
 }
 
 /// Location of a configuration database.

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use drawhall::db::nodes::Node;
 use drawhall::db::{BanKind, ClusterStatus, ClusterUrl, Database};
 use drawhall::storage::file_names;
 use drawhall::storage::session_dir::SessionDir;
@@ -14,6 +15,9 @@ use crate::Failure;
 use crate::cli::{ClusterAction, cluster_of_environment};
 use crate::data_paths::database_in;
 use crate::output::outln;
+
+/// How often it is looked whether a server has sessions left.
+const DRAIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs a subcommand.
 ///
@@ -27,6 +31,8 @@ pub(crate) fn run(action: &ClusterAction, cluster: Option<ClusterUrl>) -> Result
         ClusterAction::ImportSessions { from } => import_sessions(&url, from),
         ClusterAction::ExportSessions { to } => export_sessions(&url, to),
         ClusterAction::Status => status(&url),
+        ClusterAction::Drain { server, undo: true, .. } => undo_drain(&url, server),
+        ClusterAction::Drain { server, wait, .. } => drain(&url, server, Duration::from_secs((*wait).into())),
     }
 }
 
@@ -41,9 +47,7 @@ fn import(url: &ClusterUrl, from: &Path) -> Result<(), Failure> {
 
 /// The sessions that servers share, for a program that owns none.
 fn shared(url: &ClusterUrl) -> Result<Arc<dyn SharedSessions>, Failure> {
-    if Database::connect_unchanged(url)?.is_none() {
-        return Err(format!("{url} is empty; the first server that starts makes its tables").into());
-    }
+    connect(url)?;
     Ok(Database::shared_sessions(url, "", Arc::default())?)
 }
 
@@ -111,7 +115,8 @@ fn status(url: &ClusterUrl) -> Result<(), Failure> {
     let linked = database.live_nodes()?;
     outln!("servers with links: {}", linked.len());
     for node in linked {
-        outln!("  {} at {}", text::shown(&node.name), text::shown(&node.address));
+        let state = if node.is_draining { ", drained" } else { "" };
+        outln!("  {} at {}{state}", text::shown(&node.name), text::shown(&node.address));
     }
     let sessions = shared(url)?.list()?;
     let unowned = sessions.iter().filter(|(_, server)| server.is_none()).count();
@@ -126,4 +131,69 @@ fn status(url: &ClusterUrl) -> Result<(), Failure> {
         outln!("bans of {name}: {}", database.bans(kind)?.len());
     }
     Ok(())
+}
+
+/// A server that shares sessions, by its name or address; and whether there is another one that takes them.
+fn find_server(database: &Database, wanted: &str) -> Result<(Node, bool), Failure> {
+    let nodes = database.live_nodes()?;
+    let is_wanted = |node: &&Node| node.name == wanted || node.address == wanted;
+    let found: Vec<&Node> = nodes.iter().filter(is_wanted).collect();
+    let shown = text::shown(wanted);
+    match found[..] {
+        [] => Err(format!("there is no server {shown}; `drawhall cluster status` shows all").into()),
+        [node] if !node.shares_sessions => {
+            Err(format!("server {shown} shares no sessions: it runs without --cluster-sessions").into())
+        }
+        [node] => {
+            let takes = |other: &&Node| other.shares_sessions && !other.is_draining;
+            let has_takers = nodes.iter().filter(takes).any(|other| other.incarnation != node.incarnation);
+            Ok((node.clone(), has_takers))
+        }
+        _ => {
+            let addresses: Vec<&str> = found.iter().map(|node| node.address.as_str()).collect();
+            Err(format!("several servers are named {shown}: give one of {}", addresses.join(", ")).into())
+        }
+    }
+}
+
+fn connect(url: &ClusterUrl) -> Result<Database, Failure> {
+    let database = Database::connect_unchanged(url)?;
+    database.ok_or_else(|| format!("{url} is empty; the first server that starts makes its tables").into())
+}
+
+fn undo_drain(url: &ClusterUrl, server: &str) -> Result<(), Failure> {
+    let database = connect(url)?;
+    let (node, _) = find_server(&database, server)?;
+    database.set_draining(&node.incarnation, false)?;
+    outln!("server {} takes sessions again", text::shown(&node.name));
+    Ok(())
+}
+
+fn drain(url: &ClusterUrl, server: &str, limit: Duration) -> Result<(), Failure> {
+    let database = connect(url)?;
+    let (node, has_takers) = find_server(&database, server)?;
+    let name = text::shown(&node.name);
+    if !has_takers {
+        return Err(format!("no other server could take the sessions of {name} over").into());
+    }
+    database.set_draining(&node.incarnation, true)?;
+    let sessions = shared(url)?;
+    let (begun, mut last) = (Instant::now(), None);
+    loop {
+        let is_there = |(_, owner): &(String, Option<String>)| owner.as_deref() == Some(&node.incarnation);
+        let left = sessions.list()?.into_iter().filter(is_there).count();
+        if last.replace(left) != Some(left) {
+            outln!("server {name} has {left} sessions");
+        }
+        if left == 0 {
+            outln!("it can be stopped");
+            return Ok(());
+        }
+        if begun.elapsed() >= limit {
+            let why =
+                "people are connected to it itself, or a reset or upload goes on; they move when that ends";
+            return Err(format!("{left} sessions are left: {why}").into());
+        }
+        std::thread::sleep(DRAIN_INTERVAL);
+    }
 }

@@ -3,8 +3,12 @@
 
 mod common;
 
+use std::process::Command;
+
+use common::client::system_id;
+use common::http::request;
 use common::postgres::PostgresDatabase;
-use common::sharing::{edge, node, rejoin};
+use common::sharing::{edge, named_node, node, rejoin};
 use common::{Client, eventually};
 use serde_json::{Value, json};
 
@@ -106,4 +110,73 @@ fn all_servers_but_one_are_replaced_while_somebody_draws() {
     let all = newcomer.contents_until(STROKE, b"end");
     assert_eq!(all.len() as u32, number + 2, "{number}");
     eventually("old links have ended", || edge.server.metrics.relayed_clients.get() == 2);
+}
+
+/// What `drawhall cluster drain` prints, and its exit status.
+fn drain(database: &PostgresDatabase, arguments: &[&str]) -> (String, Option<i32>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drawhall"));
+    command.args(["cluster", "drain"]).args(arguments).env("DRAWHALL_CLUSTER", database.url());
+    let output = command.output().unwrap();
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    (String::from_utf8(text).unwrap(), output.status.code())
+}
+
+#[test]
+fn a_server_is_drained_and_nobody_notices() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let one = named_node(&database, "one");
+    let edge = edge(&database);
+    let (text, status) = drain(&database, &["one"]);
+    assert!(text.contains("no other server could take") && status == Some(1), "{text}");
+    let other = named_node(&database, "other");
+    let (text, status) = drain(&database, &["third"]);
+    assert!(text.contains("there is no server third") && status == Some(1), "{text}");
+
+    let admin = one.server.admin.unwrap();
+    let ready = || request(admin, "GET", "/readyz", "", None).status;
+    assert_eq!(ready(), 200);
+    let set = request(admin, "PUT", "/api/server", "", Some(&json!({"persistence": true})));
+    assert_eq!(set.status, 200, "{}", set.json);
+    let mut leaver = one.server.connect();
+    let empty = leaver.host_running("leaver");
+    leaver.command("sessionconf", json!([]), json!({"persistent": true}));
+    leaver.reply(|v| v["config"]["persistent"] == true);
+    leaver.close();
+    let mut host = one.server.connect();
+    let session = host.host_running("host");
+    draw(&mut host, b"first");
+    let (mut ben, _) = rejoin(&edge.server, "Ben", &session, "");
+    ben.contents_until(STROKE, b"first");
+    let (text, status) = drain(&database, &["one", "--wait", "3"]);
+    assert!(text.contains("1 sessions are left") && status == Some(1), "{text}");
+    draw(&mut host, b"the host stays as well");
+    assert_eq!(ready(), 503, "a load balancer sends nobody there");
+    let mut refused = one.server.connect();
+    refused.ident("somebody");
+    refused.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": system_id("x")}));
+    let error = refused.reply(|v| v["type"] == "error");
+    assert_eq!(error["code"], "closed", "{error}");
+
+    host.close();
+    let (text, status) = drain(&database, &["one"]);
+    assert!(text.ends_with("it can be stopped\n") && status == Some(0), "{text}");
+    draw(&mut ben, b"second");
+    let (mut newcomer, _) = rejoin(&other.server, "newcomer", &session, "");
+    let all = [b"first".to_vec(), b"the host stays as well".to_vec(), b"second".to_vec()];
+    assert_eq!(newcomer.contents_until(STROKE, b"second"), all);
+    drop(rejoin(&other.server, "visitor", &empty, ""));
+
+    let (text, status) = drain(&database, &["one", "--undo"]);
+    assert_eq!((&*text, status), ("server one takes sessions again\n", Some(0)));
+    eventually("it takes sessions again", || {
+        let mut client = one.server.connect();
+        client.ident("somebody");
+        client.command(
+            "host",
+            json!([]),
+            json!({"protocol": "dp:4.24.0", "user_id": 1, "s": system_id("x")}),
+        );
+        client.reply(|v| v["type"] == "error" || v["state"] == "host")["state"] == "host"
+    });
+    assert_eq!(ready(), 200);
 }

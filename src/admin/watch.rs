@@ -7,12 +7,14 @@ use crate::actors::server::GetLoad;
 use crate::metrics::CurrentValues;
 
 impl AdminState {
-    /// Readiness: whether the server actor answers.
+    /// Readiness: whether the server actor answers, and new clients are welcome.
     pub(super) async fn ready(&self) -> HttpResponse {
-        match self.server.send(GetLoad).await {
-            Ok(_) => HttpResponse::Ok().content_type("text/plain").body("ready\n"),
-            Err(_) => HttpResponse::ServiceUnavailable().content_type("text/plain").body("stopping\n"),
-        }
+        let (mut response, text) = match self.server.send(GetLoad).await {
+            Ok(load) if !load.is_leaving => (HttpResponse::Ok(), "ready\n"),
+            Ok(_) => (HttpResponse::ServiceUnavailable(), "draining\n"),
+            Err(_) => (HttpResponse::ServiceUnavailable(), "stopping\n"),
+        };
+        response.content_type("text/plain").body(text)
     }
 
     /// Metrics in the text format of Prometheus.

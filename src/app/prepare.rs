@@ -226,7 +226,8 @@ fn open_cluster(
     let listener = listen(Some(address.ip()), address.port());
     let listener = listener.map_err(|error| StartError::Listen { option: "--cluster-listen", error })?;
     database.remove_old_nodes().map_err(ClusterError::List)?;
-    parts.cluster = Some(Cluster::open(database, url.node_name(), address_of(&listener)?)?);
+    let address = address_of(&listener)?;
+    parts.cluster = Some(Cluster::open(database, url.node_name(), address, options.cluster_sessions)?);
     Ok(Some(listener))
 }
 

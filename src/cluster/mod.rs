@@ -77,23 +77,35 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A server of this name whose links are accepted at this address. The key is read from the database, where the
-    /// first server puts it. Blocks.
+    /// A server of this name whose links are accepted at this address, and whether it shares sessions. The key is read
+    /// from the database, where the first server puts it. Blocks.
     ///
     /// # Errors
     /// When the database cannot be read or written, or has a key that cannot be used.
-    pub fn open(database: &Database, name: String, address: SocketAddr) -> Result<Cluster, ClusterError> {
+    pub fn open(
+        database: &Database,
+        name: String,
+        address: SocketAddr,
+        shares_sessions: bool,
+    ) -> Result<Cluster, ClusterError> {
         let fresh = LinkIdentity::generate_key().map_err(ClusterError::Tls)?;
         let key = database.key(KEY_NAME, &fresh)?;
         let identity = LinkIdentity::new(&key).map_err(ClusterError::Tls)?;
         let incarnation = ulid::Ulid::generate().to_string();
-        let node = Node { incarnation, name, address: address.to_string() };
+        let address_text = address.to_string();
+        let node = Node { incarnation, name, address: address_text, shares_sessions, is_draining: false };
         Ok(Cluster { node, identity, others: Arc::default(), source: Source::new(address) })
     }
 
     /// The other servers, as the database had them last.
     pub fn others(&self) -> Vec<Node> {
         self.others.lock().clone()
+    }
+
+    /// The other servers that take sessions over.
+    pub fn takers(&self) -> Vec<Node> {
+        let takes = |node: &&Node| node.shares_sessions && !node.is_draining;
+        self.others.lock().iter().filter(takes).cloned().collect()
     }
 
     /// Whether another server has this address. There may be others, from behind a router.

@@ -11,7 +11,7 @@ use crate::rules::session::Refusal;
 async fn pair() -> (Cluster, Cluster, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (database, address) = (Database::in_memory().unwrap(), listener.local_addr().unwrap());
-    let open = || Cluster::open(&database, "name".into(), address).unwrap();
+    let open = || Cluster::open(&database, "name".into(), address, true).unwrap();
     (open(), open(), listener)
 }
 
@@ -87,6 +87,7 @@ async fn of_a_server_that_was_started_again_only_the_newest_counts() {
         incarnation: incarnation.into(),
         name: "n".into(),
         address: address.into(),
+        ..Node::default()
     };
     let own = one.node.address.as_str();
     let nodes = vec![
@@ -103,4 +104,19 @@ async fn of_a_server_that_was_started_again_only_the_newest_counts() {
     let knows = |address: &str| one.knows(address.parse().unwrap());
     assert!(knows("192.0.2.2") && knows("::ffff:192.0.2.2") && knows("2001:db8::2"));
     assert!(!knows("192.0.2.3") && !knows("127.0.0.1"));
+}
+
+#[actix_rt::test]
+async fn only_servers_that_share_sessions_and_are_not_drained_take_them_over() {
+    let (one, ..) = pair().await;
+    let node = |name: &str, shares_sessions: bool, is_draining: bool| Node {
+        incarnation: name.into(),
+        name: name.into(),
+        address: name.into(),
+        shares_sessions,
+        is_draining,
+    };
+    one.update_others(vec![node("a", true, false), node("b", true, true), node("c", false, false)]);
+    let takers: Vec<String> = one.takers().into_iter().map(|node| node.name).collect();
+    assert_eq!(takers, ["a"]);
 }

@@ -21,6 +21,12 @@ pub struct Node {
     pub name: String,
     /// Where others connect: `host:port`.
     pub address: String,
+    /// It takes shared sessions over. Set when it is announced first.
+    #[serde(default)]
+    pub shares_sessions: bool,
+    /// Its sessions are to move to other servers. Only [`Database::set_draining`] changes it.
+    #[serde(default)]
+    pub is_draining: bool,
 }
 
 /// Nodes in a database engine.
@@ -31,6 +37,7 @@ pub(super) trait NodeStore {
     fn remove_old_nodes(&self) -> Result<(), DbError>;
     fn live_nodes(&self) -> Result<Vec<Node>, DbError>;
     fn remove_node(&self, incarnation: &str) -> Result<(), DbError>;
+    fn set_draining(&self, incarnation: &str, is_draining: bool) -> Result<(), DbError>;
 }
 
 impl Database {
@@ -65,5 +72,13 @@ impl Database {
     /// When the database cannot be written, or is not on PostgreSQL.
     pub fn remove_node(&self, incarnation: &str) -> Result<(), DbError> {
         self.backend.remove_node(incarnation)
+    }
+
+    /// Whether the sessions of a server are to move to others. It learns of it within a second.
+    ///
+    /// # Errors
+    /// When the database cannot be written, or is not on PostgreSQL.
+    pub fn set_draining(&self, incarnation: &str, is_draining: bool) -> Result<(), DbError> {
+        self.backend.set_draining(incarnation, is_draining)
     }
 }

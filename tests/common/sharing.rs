@@ -24,17 +24,23 @@ pub struct Node {
 }
 
 pub fn node(database: &PostgresDatabase) -> Node {
-    start(database, true)
+    start(&database.url(), true)
+}
+
+/// A server that `drawhall cluster` finds by this name.
+pub fn named_node(database: &PostgresDatabase, name: &str) -> Node {
+    start(&format!("{}&application_name={name}", database.url()), true)
 }
 
 /// A server of the cluster that shares no sessions: it relays.
 pub fn edge(database: &PostgresDatabase) -> Node {
-    start(database, false)
+    start(&database.url(), false)
 }
 
-fn start(database: &PostgresDatabase, cluster_sessions: bool) -> Node {
+fn start(url: &str, cluster_sessions: bool) -> Node {
     let directory = tempfile::tempdir().unwrap();
-    let options = ServeOptions { cluster_sessions, ..options(&database.url(), directory.path()) };
+    let options = options(url, directory.path());
+    let options = ServeOptions { cluster_sessions, admin_port: Some(0), ..options };
     Node { server: TestServer::start_with("", options), _directory: directory }
 }
 

@@ -316,7 +316,12 @@ mod tests {
 
     #[test]
     fn signals_are_told_from_goodbyes() {
-        let node = Node { incarnation: "1".into(), name: "b".into(), address: "127.0.0.1:1".into() };
+        let node = Node {
+            incarnation: "1".into(),
+            name: "b".into(),
+            address: "127.0.0.1:1".into(),
+            ..Node::default()
+        };
         let moved = Moved { node, conn: 7 };
         let json = serde_json::to_string(&moved).unwrap();
         for (frame, signal) in [

@@ -157,7 +157,7 @@ impl Handler<ToSession> for RemoteSession {
                 }
             }
             // Only the server that has the session can hand it over.
-            ToSession::HandOver(answer) => notify(answer, false),
+            ToSession::HandOver(answer) | ToSession::Drain(answer) => notify(answer, false),
             // Only clients of the server that has the session are asked to pause.
             ToSession::Paused(_) => {}
             // They are in the lists of the server that has the session.

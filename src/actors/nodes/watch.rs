@@ -38,7 +38,7 @@ pub async fn watch_nodes(
 ) {
     let mut followed: HashMap<String, Followed> = HashMap::new();
     let mut interval = every(SIGN_OF_LIFE);
-    let mut is_away = false;
+    let (mut is_away, mut was_draining) = (false, false);
     loop {
         interval.tick().await;
         let (database, node) = (database.clone(), cluster.node.clone());
@@ -46,12 +46,19 @@ pub async fn watch_nodes(
         match announced {
             Some(Ok(nodes)) => {
                 is_away = false;
+                let own = nodes.iter().find(|node| node.incarnation == cluster.node.incarnation);
+                let is_draining = own.is_some_and(|own| own.is_draining);
                 let others = cluster.update_others(nodes);
                 let is_gone = |incarnation: &String, followed: &mut Followed| {
                     let is_there = others.iter().any(|other| other.incarnation == *incarnation);
                     let is_replaced = others.iter().any(|other| other.address == followed.node.address);
                     !is_there && (is_replaced || !followed.is_linked.get())
                 };
+                // Each time, as people come and go.
+                if is_draining || was_draining {
+                    server.tell(ToServer::Drain(is_draining));
+                }
+                was_draining = is_draining;
                 for (_, gone) in followed.extract_if(is_gone) {
                     gone.forget();
                 }

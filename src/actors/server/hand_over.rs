@@ -28,6 +28,24 @@ const ASK_LIMIT: Duration = Duration::from_secs(6);
 /// Sessions that are handed over at the same time.
 const AT_ONCE: usize = 32;
 
+/// Whether this server goes on with its sessions.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    /// It is about to stop.
+    stops: bool,
+    /// Its sessions move to other servers as people leave it (`drawhall cluster drain`).
+    is_draining: bool,
+    /// Sessions are being asked to move.
+    is_asking: bool,
+}
+
+impl Leaving {
+    /// Whether new sessions are refused, and those of other servers are not taken over.
+    pub(super) fn takes_none(&self) -> bool {
+        self.stops || self.is_draining
+    }
+}
+
 /// Hands sessions over to other servers, as far as members can stay. Answers when that is done, or after a time-out,
 /// with their number.
 #[derive(Message)]
@@ -38,32 +56,37 @@ impl Handler<HandOver> for Server {
     type Result = ResponseFuture<usize>;
 
     fn handle(&mut self, _: HandOver, _: &mut Self::Context) -> Self::Result {
-        self.is_leaving = true;
-        let is_alone = self.parts.cluster.as_ref().is_none_or(|cluster| cluster.others().is_empty());
-        if self.parts.shared.is_none() || is_alone {
+        self.leaving.stops = true;
+        if !self.has_takers() {
             return Box::pin(async { 0 });
         }
-        let sessions = self.directory.entries().filter_map(SessionEntry::address);
-        let sessions: Vec<SessionHandle> = sessions.cloned().collect();
+        let sessions = self.loaded_sessions();
         Box::pin(async move {
             let mut handed_over = 0;
-            let all = async {
-                let mut asked = JoinSet::new();
-                for session in sessions {
-                    if asked.len() == AT_ONCE {
-                        handed_over += usize::from(is_handed_over(asked.join_next().await));
-                    }
-                    asked.spawn(session.ask(ToSession::HandOver));
-                }
-                while !asked.is_empty() {
-                    handed_over += usize::from(is_handed_over(asked.join_next().await));
-                }
-            };
+            let all = ask_all(sessions, ToSession::HandOver, &mut handed_over);
             if tokio::time::timeout(HAND_OVER_LIMIT, all).await.is_err() {
                 tracing::warn!("not all sessions could be handed over in time");
             }
             handed_over
         })
+    }
+}
+
+/// Asks sessions to move, some at a time; counts those that do.
+async fn ask_all(
+    sessions: Vec<SessionHandle>,
+    message: fn(Answer<bool>) -> ToSession,
+    handed_over: &mut usize,
+) {
+    let mut asked = JoinSet::new();
+    for session in sessions {
+        if asked.len() == AT_ONCE {
+            *handed_over += usize::from(is_handed_over(asked.join_next().await));
+        }
+        asked.spawn(session.ask(message));
+    }
+    while !asked.is_empty() {
+        *handed_over += usize::from(is_handed_over(asked.join_next().await));
     }
 }
 
@@ -87,7 +110,7 @@ fn in_order(id: &str, mut nodes: Vec<Node>) -> Vec<Node> {
 async fn ask_others(cluster: Cluster, handed: HandedOver) -> Option<Vec<String>> {
     let id = handed.description.id.clone();
     let request = LinkRequest::TakeOver(Box::new(handed));
-    for node in in_order(&id, cluster.others()) {
+    for node in in_order(&id, cluster.takers()) {
         let asked = tokio::time::timeout(ASK_LIMIT, cluster.ask::<Option<Vec<ConnId>>>(&node, &request));
         match asked.await.map_err(io::Error::from).flatten() {
             Ok(Some(conns)) => {
@@ -102,6 +125,43 @@ async fn ask_others(cluster: Cluster, handed: HandedOver) -> Option<Vec<String>>
 }
 
 impl Server {
+    fn loaded_sessions(&self) -> Vec<SessionHandle> {
+        self.directory.entries().filter_map(SessionEntry::address).cloned().collect()
+    }
+
+    /// Whether sessions can move, and to whom.
+    fn has_takers(&self) -> bool {
+        let has_takers = |cluster: &Cluster| !cluster.takers().is_empty();
+        self.parts.shared.is_some() && self.parts.cluster.as_ref().is_some_and(has_takers)
+    }
+
+    /// Whether the sessions of this server are to move to others: those in which nobody is whose connection this server
+    /// has. The others are asked again and again.
+    pub(super) fn drain(&mut self, is_draining: bool, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.leaving.is_draining, is_draining) != is_draining {
+            let what =
+                if is_draining { "is drained: its sessions move to others" } else { "takes sessions again" };
+            tracing::info!("this server {what}");
+        }
+        if !is_draining || self.leaving.is_asking || !self.has_takers() {
+            return;
+        }
+        self.give_up_stored();
+        self.leaving.is_asking = true;
+        let sessions = self.loaded_sessions();
+        let asking = async {
+            let mut handed_over = 0;
+            ask_all(sessions, ToSession::Drain, &mut handed_over).await;
+            handed_over
+        };
+        ctx.spawn(asking.into_actor(self).map(|handed_over, server, _| {
+            server.leaving.is_asking = false;
+            if handed_over > 0 {
+                tracing::info!("sessions handed over to other servers: {handed_over}");
+            }
+        }));
+    }
+
     /// A session is to go on at another server.
     pub(super) fn hand_over(&self, id: &str, staying: StayingMembers, answer: Answer<Option<Vec<String>>>) {
         let (Some(cluster), Some(entry)) = (self.parts.cluster.clone(), self.directory.find(id)) else {
@@ -116,7 +176,7 @@ impl Server {
     pub(super) fn take_over(&mut self, handed: HandedOver, answer: Answer<bool>, ctx: &mut Context<Self>) {
         let HandedOver { description, from, staying } = handed;
         let id = description.id.clone();
-        if self.parts.shared.is_none() || self.is_leaving {
+        if self.parts.shared.is_none() || self.leaving.takes_none() {
             return notify(answer, false);
         }
         let Ok(protocol) = description.protocol.parse::<ProtocolVersion>() else {

@@ -129,6 +129,9 @@ impl Server {
         if self.stopping.is_some() {
             return Err(HostRefusal::Full);
         }
+        if self.leaving.takes_none() {
+            return Err(HostRefusal::Leaving);
+        }
         let hosted_from = place.filter(|_| !authenticated.may_always_host);
         self.has_room_for(hosted_from, authenticated.may_always_host)?;
         let id = new_session_id();

@@ -50,6 +50,7 @@ pub use admin::{
 pub use deps::ServerDeps;
 use directory::{Directory, Missing, Residency, SessionEntry, Waiter};
 pub use hand_over::HandOver;
+use hand_over::Leaving;
 pub use hosting::BelowReserve;
 pub use listing::ListSession;
 use listings::Listings;
@@ -103,8 +104,7 @@ pub struct Server {
     connections: HashMap<ConnId, Connection>,
     lobby: Lobby,
     stopping: Option<oneshot::Sender<()>>,
-    /// It is about to stop, and takes no sessions over.
-    is_leaving: bool,
+    leaving: Leaving,
 }
 
 impl Server {
@@ -134,7 +134,7 @@ impl Server {
             connections: HashMap::new(),
             lobby: Lobby::default(),
             stopping: None,
-            is_leaving: false,
+            leaving: Leaving::default(),
         }
     }
 
@@ -206,6 +206,7 @@ impl Handler<ToServer> for Server {
             ToServer::EnterSession { id, request, entry } => self.enter_session(&id, request, entry, ctx),
             ToServer::Resume { id, conn, entry } => self.resume(&id, conn, entry),
             ToServer::HandOver { id, staying, answer } => self.hand_over(&id, *staying, answer),
+            ToServer::Drain(is_draining) => self.drain(is_draining, ctx),
             ToServer::TakeOver { handed, answer } => self.take_over(*handed, answer, ctx),
             ToServer::CancelEntering { id, conn } => self.cancel_entering(&id, conn, ctx),
             ToServer::Host(wanted, answer) => {
@@ -363,13 +364,19 @@ pub struct Load {
     pub users: usize,
     /// Sessions.
     pub sessions: usize,
+    /// It is about to stop, or is drained: new clients had better go to another server.
+    pub is_leaving: bool,
 }
 
 impl Handler<GetLoad> for Server {
     type Result = Load;
 
     fn handle(&mut self, _: GetLoad, _: &mut Self::Context) -> Self::Result {
-        Load { users: self.connections.len(), sessions: self.session_count() }
+        Load {
+            users: self.connections.len(),
+            sessions: self.session_count(),
+            is_leaving: self.leaving.takes_none(),
+        }
     }
 }
 

@@ -101,7 +101,8 @@ impl Server {
                     self.told_by_last_owner.insert(session.id.clone(), told);
                     self.remote_ended(&session.id);
                 }
-                Some(entry) if entry.is_unowned() => self.session_ended(&session.id),
+                // Also one that this server has given up.
+                Some(SessionEntry { residency: Residency::Stored(_), .. }) => self.session_ended(&session.id),
                 Some(_) => continue,
                 None => {}
             }
@@ -111,6 +112,14 @@ impl Server {
                 self.announce_change(&description, false, ctx);
             }
         }
+    }
+
+    /// Gives up what is not loaded here, for other servers. The directory has it as unowned when the database does.
+    pub(super) fn give_up_stored(&self) {
+        let Some(shared) = &self.parts.shared else { return };
+        let is_own =
+            |entry: &&SessionEntry| matches!(entry.residency, Residency::Stored(_)) && !entry.is_unowned();
+        self.directory.entries().filter(is_own).for_each(|entry| shared.release(&entry.description.id));
     }
 
     /// Whether a session has no owner, although this server tells of it: it was the last one, and is late. What it tells

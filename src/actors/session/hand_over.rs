@@ -69,6 +69,21 @@ impl Session {
         self.wait_until_ready(now, ctx);
     }
 
+    /// The server is drained: unloads the session if nobody is in it, and hands it over if all who are can stay.
+    pub(super) fn drain(&mut self, done: Answer<bool>, ctx: &mut Context<Self>) {
+        if self.members.is_empty() {
+            if self.is_unused() {
+                self.server.tell(ToServer::RequestUnload { id: self.machine.id().to_owned() });
+            }
+            return notify(done, false);
+        }
+        let can_stay = |member: &MemberHandle| !member.entry.waits() && member.entry.is_relayed();
+        if !self.members.values().all(can_stay) {
+            return notify(done, false);
+        }
+        self.hand_over(done, ctx);
+    }
+
     /// Whether nothing that this connection sends counts any more.
     pub(super) fn is_out(&self, conn: ConnId) -> bool {
         self.handing_over.as_ref().is_some_and(|handing_over| !handing_over.sending.contains(&conn))

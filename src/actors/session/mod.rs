@@ -398,6 +398,7 @@ impl Handler<ToSession> for Session {
             ToSession::Paused(conn) => self.paused(conn),
             ToSession::Resume { conn, entry } => self.resume(conn, entry, ctx),
             ToSession::HandOver(done) => self.hand_over(done, ctx),
+            ToSession::Drain(done) => self.drain(done, ctx),
             ToSession::Batch { conn, .. } if self.is_out(conn) => {}
             ToSession::Batch { conn, batch } => self.batch(conn, batch, ctx),
             ToSession::DrawsTooFast { conn, slowed } => {

@@ -281,7 +281,7 @@ impl Session {
     }
 
     /// Nobody is in the session, and nothing waits for it.
-    fn is_unused(&self) -> bool {
+    pub(super) fn is_unused(&self) -> bool {
         let is_read = self.is_read();
         let is_empty = self.members.is_empty() && self.outgoing.is_empty() && !self.storing && !is_read;
         is_empty && !self.ended && self.machine.unload_at().is_some() && self.retry_ms.is_none()

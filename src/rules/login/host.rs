@@ -21,6 +21,8 @@ pub enum HostRefusal {
     TooManyOfAddress,
     /// `totalHistoryLimit` is reached.
     NoSpace,
+    /// The server is about to stop, or is drained.
+    Leaving,
 }
 
 impl LoginMachine {
@@ -114,6 +116,9 @@ impl LoginMachine {
             ),
             HostRefusal::NoSpace => {
                 ("noSpace", "This server has no space for new sessions at the moment. Try again later.")
+            }
+            HostRefusal::Leaving => {
+                ("closed", "This server takes no new sessions, as it is about to stop. Host at another one.")
             }
         };
         self.fail(code, text, cx);

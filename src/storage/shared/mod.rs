@@ -113,7 +113,7 @@ pub trait SharedSessions: Debug + Send + Sync {
     /// When there is one with this id or alias, a file cannot be read, or the database is away.
     fn import(&self, session: &SessionSummary, files: &[(PathBuf, String)]) -> Result<(), SharedError>;
 
-    /// All sessions by id, with the names of the servers that have them; `None` for those without an owner. Blocks.
+    /// All sessions by id, with the incarnations of the servers that have them; `None` for those without an owner. Blocks.
     ///
     /// # Errors
     /// When the database is away.

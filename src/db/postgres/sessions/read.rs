@@ -110,10 +110,10 @@ pub(super) async fn import(
     Ok(())
 }
 
-/// All sessions, and the names of the servers that have them.
+/// All sessions, and the incarnations of the servers that have them.
 pub(super) async fn list(client: &PgClient) -> Result<Vec<(String, Option<String>)>, Error> {
     let sql = concat!(
-        "SELECT s.id, n.name FROM drawhall_sessions s LEFT JOIN drawhall_nodes n \
+        "SELECT s.id, n.incarnation FROM drawhall_sessions s LEFT JOIN drawhall_nodes n \
          ON n.incarnation = s.owner AND n.incarnation IN ",
         alive!(),
         " ORDER BY s.id"

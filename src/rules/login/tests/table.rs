@@ -32,7 +32,10 @@ const ANSWERS: [(&str, &[&str]); 6] = [
     ("AuthServer?", &["guest", "account", "not in group", "banned", "other", "no answer"]),
     ("Session?", &["found", "none", "another"]),
     ("Join?", &["refused", "wrong password", "banned"]),
-    ("Host?", &["full", "id in use", "other version", "too many of address", "no space"]),
+    (
+        "Host?",
+        &["full", "id in use", "other version", "too many of address", "no space", "is drained or stops"],
+    ),
 ];
 
 struct Row<'a> {
@@ -334,6 +337,7 @@ fn answers(input: &str, answer: &str) -> LoginInput {
             "other version" => HostRefusal::BadProtocol,
             "too many of address" => HostRefusal::TooManyOfAddress,
             "no space" => HostRefusal::NoSpace,
+            "is drained or stops" => HostRefusal::Leaving,
             other => panic!("server: {other}"),
         }),
         other => panic!("nobody answers as {other}"),
