@@ -151,6 +151,12 @@ fn a_server_is_drained_and_nobody_notices() {
     assert!(text.contains("1 sessions are left") && status == Some(1), "{text}");
     draw(&mut host, b"the host stays as well");
     assert_eq!(ready(), 503, "a load balancer sends nobody there");
+    let servers =
+        || request(other.server.admin.unwrap(), "GET", "/api/overview", "", None).json["servers"].clone();
+    eventually("administrators see it", || {
+        let shown = servers();
+        shown.as_array().unwrap().iter().any(|s| s["name"] == "one" && s["draining"] == true)
+    });
     let mut refused = one.server.connect();
     refused.ident("somebody");
     refused.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": system_id("x")}));

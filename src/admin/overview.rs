@@ -10,6 +10,8 @@ use super::disks::Disk;
 use super::endpoint::{Api, Call, Json};
 use super::error::ApiError;
 use super::monitor::{GetSnapshot, SAMPLE_SECONDS, Sample};
+use crate::actors::server::{CountByNode, GetLoad, NodeCount};
+use crate::db::nodes::Node;
 
 pub(super) fn endpoints(api: &mut Api) {
     api.get("overview", "Load of the last hour, and disk space.", AdminState::overview);
@@ -35,6 +37,36 @@ struct Overview {
     certificate_expires: Option<u64>,
     /// There is a database, so bans, accounts and locks work.
     database: bool,
+    /// The servers of the cluster that have node links, this one first; empty without them.
+    servers: Vec<ClusterServer>,
+    /// Shared sessions that no server has at the moment: whoever joins one makes a server go on with it.
+    unowned_sessions: usize,
+}
+
+/// A server of the cluster.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ClusterServer {
+    /// Name of the machine, or `application_name` of the database's address.
+    name: String,
+    /// Where other servers connect, `host:port`.
+    address: String,
+    /// Its sessions go on at others when it is gone (`--cluster-sessions`).
+    shares_sessions: bool,
+    /// Its sessions move to other servers (`drawhall cluster drain`).
+    draining: bool,
+    /// Sessions it has.
+    sessions: usize,
+    /// Users in these sessions, wherever they are connected.
+    users: usize,
+}
+
+impl ClusterServer {
+    fn new(node: Node, count: NodeCount) -> ClusterServer {
+        let Node { name, address, shares_sessions, is_draining: draining, incarnation: _ } = node;
+        let NodeCount { sessions, users } = count;
+        ClusterServer { name, address, shares_sessions, draining, sessions, users }
+    }
 }
 
 /// A stored session that is not loaded.
@@ -52,8 +84,23 @@ impl AdminState {
         sessions.map(|(id, reason)| NotLoaded { id, reason }).collect()
     }
 
+    /// The servers of the cluster, and the number of sessions that none of them has.
+    async fn servers(&self) -> Result<(Vec<ClusterServer>, usize), ApiError> {
+        let Some(cluster) = &self.cluster else { return Ok((Vec::new(), 0)) };
+        let is_draining = self.server.send(GetLoad).await.map_err(ApiError::internal)?.is_leaving;
+        let counts = self.server.send(CountByNode).await.map_err(ApiError::internal)?;
+        let own = Node { is_draining, ..cluster.node.clone() };
+        let others = cluster.others().into_iter().map(|node| {
+            let count = counts.others.get(&node.incarnation).copied().unwrap_or_default();
+            ClusterServer::new(node, count)
+        });
+        let servers = std::iter::once(ClusterServer::new(own, counts.own)).chain(others).collect();
+        Ok((servers, counts.unowned))
+    }
+
     async fn overview(self: Arc<Self>, _: Call) -> Result<Json<Overview>, ApiError> {
         let snapshot = self.monitor.send(GetSnapshot).await.map_err(ApiError::internal)?;
+        let (servers, unowned_sessions) = self.servers().await?;
         Ok(Json(Overview {
             version: env!("CARGO_PKG_VERSION"),
             interval: SAMPLE_SECONDS,
@@ -64,6 +111,8 @@ impl AdminState {
             certificate_expires: Some(self.metrics.certificate_not_after.get())
                 .filter(|seconds| *seconds > 0),
             database: self.database.is_some(),
+            servers,
+            unowned_sessions,
         }))
     }
 }

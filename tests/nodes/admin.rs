@@ -159,3 +159,23 @@ fn a_request_is_read_alike_by_both_servers() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     host.reply(|v| v["config"]["title"] == "\u{fffd}");
 }
+
+#[test]
+fn the_servers_are_shown_with_what_they_have() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let (one, other) = (node(&database), node(&database));
+    let mut host = one.connect();
+    let session = host.host_running("host");
+    wait_for(&other, &session);
+    let mut guest = other.connect();
+    guest.join("guest", &session);
+    let servers = |admin| request(admin, "GET", "/api/overview", "", None).json["servers"].clone();
+    let counts = |servers: &Value| {
+        let servers = servers.as_array().unwrap().iter();
+        servers.map(|s| (s["sessions"].as_u64().unwrap(), s["users"].as_u64().unwrap())).collect::<Vec<_>>()
+    };
+    eventually("all are counted", || counts(&servers(other.admin.unwrap())) == [(0, 0), (1, 2)]);
+    eventually("the own one is the first", || counts(&servers(one.admin.unwrap())) == [(1, 2), (0, 0)]);
+    let shown = servers(one.admin.unwrap());
+    assert_eq!((&shown[0]["draining"], &shown[0]["sharesSessions"]), (&json!(false), &json!(false)));
+}

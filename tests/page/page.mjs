@@ -63,6 +63,22 @@ try {
   await said("Sent to all sessions.");
   await look("server");
 
+  // The servers of a cluster.
+  assert.ok(await section("Servers").isHidden());
+  await page.route(/\/api\/overview$/, async (route) => {
+    const response = await route.fetch();
+    const one = { name: "east", address: "192.0.2.1:27751", sharesSessions: true, draining: true, sessions: 1, users: 1 };
+    const servers = [one, { ...one, name: "west", address: "192.0.2.2:27751", draining: false, sessions: 3, users: 12 }];
+    await route.fulfill({ response, json: { ...await response.json(), servers, unownedSessions: 2 } });
+  });
+  await page.reload();
+  await section("Servers").getByText("192.0.2.1:27751: 1 session, 1 person").waitFor();
+  await section("Servers").getByText("192.0.2.2:27751: 3 sessions, 12 people").waitFor();
+  assert.equal(await section("Servers").getByText("drained").count(), 1);
+  await section("Servers").getByText("2 sessions with nobody in them").waitFor();
+  await look("servers");
+  await page.unroute(/\/api\/overview$/);
+
   // By keyboard: the first stop leads to the content, the next ones through the navigation.
   await page.reload();
   await heading("Server");

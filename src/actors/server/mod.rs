@@ -55,7 +55,7 @@ pub use hosting::BelowReserve;
 pub use listing::ListSession;
 use listings::Listings;
 use lobby::Lobby;
-pub use remote::FindNode;
+pub use remote::{CountByNode, FindNode, NodeCount};
 use reports::Reports;
 pub use templates::NewTemplates;
 use watchers::Watchers;

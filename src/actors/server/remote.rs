@@ -1,5 +1,6 @@
 //! Sessions on other servers of the cluster, in the directory and in the lobby.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -26,6 +27,51 @@ impl Handler<FindNode> for Server {
 
     fn handle(&mut self, FindNode { name }: FindNode, _: &mut Self::Context) -> Self::Result {
         self.remote_of(&name)
+    }
+}
+
+/// Asks how many sessions the servers of the cluster have, and how many users are in them.
+#[derive(Message)]
+#[rtype(result = "NodeCounts")]
+pub struct CountByNode;
+
+/// Answer to [`CountByNode`].
+#[derive(Debug, Default, MessageResponse)]
+pub struct NodeCounts {
+    /// This server.
+    pub own: NodeCount,
+    /// The others, by incarnation.
+    pub others: HashMap<String, NodeCount>,
+    /// Shared sessions that no server has at the moment.
+    pub unowned: usize,
+}
+
+/// Sessions of a server, and the users in them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct NodeCount {
+    pub sessions: usize,
+    pub users: usize,
+}
+
+impl Handler<CountByNode> for Server {
+    type Result = NodeCounts;
+
+    fn handle(&mut self, _: CountByNode, _: &mut Self::Context) -> Self::Result {
+        let mut counts = NodeCounts::default();
+        for entry in self.directory.entries() {
+            let count = match &entry.residency {
+                Residency::Remote { node, .. } => counts.others.entry(node.incarnation.clone()).or_default(),
+                _ if entry.is_unowned() => {
+                    counts.unowned += 1;
+                    continue;
+                }
+                _ => &mut counts.own,
+            };
+            count.sessions += 1;
+            count.users += entry.description.user_count as usize;
+        }
+        counts
     }
 }
 

@@ -1,7 +1,8 @@
 // The machine: load, disks, a message to everybody.
 
-import { el, fill, field, form, say, bytes, age, time, values } from "./dom.js";
+import { el, fill, field, form, say, bytes, age, time, values, tag } from "./dom.js";
 import { redraw } from "./redraw.js";
+import { counted } from "./actions.js";
 import { get, put } from "./api.js";
 import { isReader } from "./rights.js";
 import { follow, every } from "./live.js";
@@ -15,11 +16,27 @@ function certificate(seconds) {
     : el("p", { class: "soft" }, "Certificate valid until ", until);
 }
 
+/** The servers of the cluster, this one first. */
+function serverRow(one, at) {
+  const counts = `${counted(one.sessions, "session")}, ${counted(one.users, "person").replace("persons", "people")}`;
+  return el("li", { "data-key": one.address },
+    el("span", { class: "row-title" }, one.name), " ", at === 0 ? tag("this one") : null, " ", one.draining ? tag("drained") : null,
+    el("span", { class: "soft" }, ` ${one.address}: ${counts}${one.sharesSessions ? "" : ", which end with it"}`));
+}
+
 export async function server(content, signal) {
   const [status, seen] = await Promise.all([get("status"), get("overview")]);
   const samples = seen.samples;
   const cards = el("div", { class: "cards" });
   const disks = el("div");
+  const servers = el("ul", { class: "plain" });
+  const unowned = el("p", { class: "soft" });
+  const cluster = el("section", { hidden: true }, el("h2", {}, "Servers"), servers, unowned);
+  const drawCluster = (state) => {
+    cluster.hidden = state.servers.length === 0;
+    redraw(servers, state.servers.map(serverRow));
+    fill(unowned, state.unownedSessions ? `${counted(state.unownedSessions, "session")} with nobody in them go on where somebody joins.` : "");
+  };
 
   const draw = () => {
     const now = samples.at(-1) ?? { users: status.users, sessions: status.sessions, memory: 0, received: 0, sent: 0, messages: 0 };
@@ -62,9 +79,11 @@ export async function server(content, signal) {
       el("p", {}, `${seen.notLoaded.length} stored sessions are not loaded; drawhall repair may mend them.`),
       el("ul", {}, seen.notLoaded.map(({ id, reason }) => el("li", {}, `${id}: ${reason}`)))) : null,
     cards,
+    cluster,
     el("section", {}, el("h2", {}, "Disks"), disks),
     message ? el("section", { class: "card" }, el("h2", {}, "Message everybody"), message) : null);
   draw();
+  drawCluster(seen);
   drawDisks(seen.disks);
   if (seen.disks.length === 0) fill(disks, el("p", { class: "soft" }, "Nothing is stored: all sessions are in memory only."));
 
@@ -80,6 +99,7 @@ export async function server(content, signal) {
     const fresh = await get("overview");
     samples.splice(0, samples.length, ...fresh.samples);
     draw();
+    drawCluster(fresh);
     if (fresh.disks.length) drawDisks(fresh.disks);
   });
 }
