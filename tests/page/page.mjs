@@ -90,6 +90,21 @@ try {
   await heading("Sessions");
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "Sessions", "the focus is at the heading");
 
+  // What of a screen comes late does not move whoever has gone on.
+  let release = null;
+  const late = new Promise((resolve) => { release = resolve; });
+  await page.route(/\/api\/sessions\/[^/]+\/space$/, async (route) => {
+    await late;
+    await route.continue();
+  });
+  await page.getByRole("link", { name: "Harbour" }).click();
+  await page.waitForFunction(() => document.activeElement.matches("h1") && document.activeElement.textContent.includes("Harbour"));
+  const answered = page.waitForResponse(/\/space$/);
+  release();
+  await answered;
+  await page.unroute(/\/api\/sessions\/[^/]+\/space$/);
+  await screen("Sessions");
+
   // Sessions.
   await page.getByRole("link", { name: "Harbour" }).waitFor();
   await look("sessions");

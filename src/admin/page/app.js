@@ -67,6 +67,20 @@ function drawNavigation(screen) {
   redraw(nav, entries(mainScreens(), inBar, "bar"), entries(otherScreens(), side, "others"));
 }
 
+/** Leads to the heading of a screen as soon as it is there: when the rest comes, whoever reads may have gone on. */
+function focusHeading(content, signal) {
+  const observer = new MutationObserver(() => {
+    const heading = content.querySelector("h1");
+    if (!heading) return;
+    observer.disconnect();
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true });
+    window.scrollTo(0, 0);
+  });
+  observer.observe(content, { childList: true, subtree: true });
+  signal.addEventListener("abort", () => observer.disconnect());
+}
+
 async function show(focus) {
   ending.abort();
   ending = new AbortController();
@@ -78,6 +92,7 @@ async function show(focus) {
   const content = el("div");
   fill(main, content);
   const shown = ending.signal;
+  if (focus) focusHeading(content, shown);
   try {
     await (screen.one && rest.length > 0 ? screen.one(content, shown, rest[0]) : screen.draw(content, shown));
   } catch (error) {
@@ -85,12 +100,6 @@ async function show(focus) {
       fill(content, el("h1", {}, screen.title), el("p", { class: "error", role: "alert" }, error.message),
         el("p", {}, el("a", { href: "#/sessions" }, "All sessions")));
     }
-  }
-  if (focus && !shown.aborted) {
-    const heading = main.querySelector("h1") ?? main;
-    heading.tabIndex = -1;
-    heading.focus({ preventScroll: true });
-    window.scrollTo(0, 0);
   }
 }
 
