@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::{client, server};
 
 use crate::db::nodes::Node;
@@ -39,6 +40,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 const ADMIN_LIMIT: Duration = Duration::from_secs(60);
 /// The same where it takes minutes, such as for a picture.
 const LONG_ADMIN_LIMIT: Duration = Duration::from_secs(600);
+
+/// Clients on their way to a server that has taken their session over, at most: others wait. That server has places for
+/// no more than some hundred links at the same time.
+const MAX_FOLLOWING: usize = 32;
 
 /// Name of the links' key in the database.
 const KEY_NAME: &str = "node-links";
@@ -74,6 +79,8 @@ pub struct Cluster {
     /// The other servers, as the database had them last.
     others: Arc<Mutex<Vec<Node>>>,
     source: Source,
+    /// Places for clients on their way to the server that has taken their session over.
+    following: Arc<Semaphore>,
 }
 
 impl Cluster {
@@ -94,7 +101,13 @@ impl Cluster {
         let incarnation = ulid::Ulid::generate().to_string();
         let address_text = address.to_string();
         let node = Node { incarnation, name, address: address_text, shares_sessions, is_draining: false };
-        Ok(Cluster { node, identity, others: Arc::default(), source: Source::new(address) })
+        Ok(Cluster {
+            node,
+            identity,
+            others: Arc::default(),
+            source: Source::new(address),
+            following: Arc::new(Semaphore::new(MAX_FOLLOWING)),
+        })
     }
 
     /// The other servers, as the database had them last.
@@ -108,13 +121,14 @@ impl Cluster {
         self.others.lock().iter().filter(takes).cloned().collect()
     }
 
-    /// Whether another server has this address. There may be others, from behind a router.
+    /// Whether a server has this address, also this one: it may open links to itself. There may be others, from behind a
+    /// router.
     pub fn knows(&self, address: IpAddr) -> bool {
         let is_at = |node: &Node| {
             let listens = node.address.parse::<SocketAddr>();
             listens.is_ok_and(|listens| listens.ip().to_canonical() == address.to_canonical())
         };
-        self.others.lock().iter().any(is_at)
+        is_at(&self.node) || self.others.lock().iter().any(is_at)
     }
 
     /// Takes the servers that the database has, and returns the others. Of several at one address only the newest
@@ -166,6 +180,15 @@ impl Cluster {
         let mut link = self.connect(node, request).await?;
         let answer = tokio::time::timeout(ANSWER_LIMIT, JoinAnswer::read(&mut link)).await;
         Ok((link, answer.map_err(io::Error::from)??))
+    }
+
+    /// Asks a server that has taken a session over to go on with a client who stays. Of many some wait for others.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub async fn follow(&self, node: &Node, request: &LinkRequest) -> io::Result<(Link, JoinAnswer)> {
+        let _place = self.following.acquire().await.map_err(io::Error::other)?;
+        self.join(node, request).await
     }
 
     /// Passes a request on to the admin API of another server. The body of the answer follows on the link.

@@ -31,9 +31,9 @@ const CHUNK: usize = 64 << 10;
 const READ_BYTES: usize = 4 << 10;
 /// How long the other server may take to let a client go that has left.
 const LEAVE_LIMIT: Duration = Duration::from_secs(10);
-/// Attempts to go on at the server to which a session has moved.
-const FOLLOW_ATTEMPTS: u32 = 3;
-/// Delay before the next one.
+/// How long a client may take to go on at the server to which a session has moved. That one waits for 10 s.
+const FOLLOW_LIMIT: Duration = Duration::from_secs(9);
+/// Delay before the next attempt.
 const FOLLOW_RETRY: Duration = Duration::from_millis(300);
 
 /// The refusal of a session whose server cannot be reached.
@@ -123,19 +123,25 @@ impl Relay {
         let user = self.user.clone();
         let request = LinkRequest::Resume { session: self.id.clone(), conn: moved.conn, user };
         self.node = Arc::new(moved.node);
-        for _ in 0..FOLLOW_ATTEMPTS {
-            match self.cluster.join(&self.node, &request).await {
-                Ok((link, JoinAnswer::Joined(_))) => return Some(link),
-                Ok((_, JoinAnswer::Refused(refusal))) => {
-                    tracing::warn!("server {} does not go on with a client: {refusal:?}", self.node.name);
-                    return None;
+        let (mut last, name) = (None, &self.node.name);
+        let following = async {
+            loop {
+                match self.cluster.follow(&self.node, &request).await {
+                    Ok((link, JoinAnswer::Joined(_))) => return Ok(link),
+                    Ok((_, JoinAnswer::Refused(refusal))) => return Err(refusal),
+                    // It may have no place for one more link.
+                    Err(error) => last = Some(error),
                 }
-                // Those of many clients come at once, and there may be no place for some at first.
-                Err(error) => {
-                    tracing::warn!("server {} does not go on with a client: {error}", self.node.name);
-                }
+                tokio::time::sleep(FOLLOW_RETRY).await;
             }
-            tokio::time::sleep(FOLLOW_RETRY).await;
+        };
+        match tokio::time::timeout(FOLLOW_LIMIT, following).await {
+            Ok(Ok(link)) => return Some(link),
+            Ok(Err(refusal)) => tracing::warn!("server {name} does not go on with a client: {refusal:?}"),
+            Err(_) => {
+                let error = last.map_or_else(|| "it does not answer".to_owned(), |error| error.to_string());
+                tracing::warn!("server {name} does not go on with a client: {error}");
+            }
         }
         None
     }

@@ -3,11 +3,13 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use drawhall_protocol::ProtocolVersion;
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::Server;
 use super::directory::{Residency, SessionEntry, Waiter};
@@ -25,11 +27,11 @@ const HAND_OVER_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long one server may take to take a session over.
 const ASK_LIMIT: Duration = Duration::from_secs(6);
-/// Sessions that are handed over at the same time.
+/// Sessions for which other servers are asked at the same time; the rest wait.
 const AT_ONCE: usize = 32;
 
 /// Whether this server goes on with its sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Leaving {
     /// It is about to stop.
     stops: bool,
@@ -37,6 +39,15 @@ pub(super) struct Leaving {
     is_draining: bool,
     /// Sessions are being asked to move.
     is_asking: bool,
+    /// Places for sessions for which other servers are asked.
+    places: Arc<Semaphore>,
+}
+
+impl Default for Leaving {
+    fn default() -> Self {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        Leaving { stops: false, is_draining: false, is_asking: false, places }
+    }
 }
 
 impl Leaving {
@@ -72,27 +83,17 @@ impl Handler<HandOver> for Server {
     }
 }
 
-/// Asks sessions to move, some at a time; counts those that do.
+/// Asks sessions to move; counts those that do. All pause at once, as each may have somebody who makes it wait.
 async fn ask_all(
     sessions: Vec<SessionHandle>,
     message: fn(Answer<bool>) -> ToSession,
     handed_over: &mut usize,
 ) {
-    let mut asked = JoinSet::new();
-    for session in sessions {
-        if asked.len() == AT_ONCE {
-            *handed_over += usize::from(is_handed_over(asked.join_next().await));
-        }
-        asked.spawn(session.ask(message));
+    let mut asked: JoinSet<Option<bool>> = sessions.into_iter().map(|session| session.ask(message)).collect();
+    while let Some(answer) = asked.join_next().await {
+        // One that has ended gives no answer.
+        *handed_over += usize::from(matches!(answer, Ok(Some(true))));
     }
-    while !asked.is_empty() {
-        *handed_over += usize::from(is_handed_over(asked.join_next().await));
-    }
-}
-
-/// The answer of a session. One that has ended gives none.
-fn is_handed_over(answer: Option<Result<Option<bool>, JoinError>>) -> bool {
-    matches!(answer, Some(Ok(Some(true))))
 }
 
 /// The other servers in the order in which they are asked to take a session over: the same one is not the first for
@@ -169,7 +170,11 @@ impl Server {
         };
         let from = cluster.node.incarnation.clone();
         let handed = HandedOver { description: entry.description.clone(), from, staying };
-        actix_rt::spawn(async move { notify(answer, ask_others(cluster, handed).await) });
+        let places = self.leaving.places.clone();
+        actix_rt::spawn(async move {
+            let _place = places.acquire().await;
+            notify(answer, ask_others(cluster, handed).await);
+        });
     }
 
     /// Another server hands a session over.
@@ -191,7 +196,13 @@ impl Server {
             Some(Residency::Remote { .. }) | None => new_here(&id, now.utc_ms, now),
         };
         self.remote_ended(&id);
-        let waiter: Waiter = Box::new(move |taken| notify(answer, taken.is_ok()));
+        let (name, members) = (id.clone(), staying.members.len());
+        let waiter: Waiter = Box::new(move |taken| {
+            if taken.is_ok() {
+                tracing::info!("session {name} was taken over, members who stay: {members}");
+            }
+            notify(answer, taken.is_ok());
+        });
         let residency = Residency::Loading(vec![waiter]);
         self.announce_change(&description, false, ctx);
         let mut entry = SessionEntry::new(description, protocol, residency, self.histories.share());

@@ -13,6 +13,7 @@ use super::shared::MOVED;
 use super::{ClientOp, ConnId, MemberHandle, Session};
 use crate::actors::messages::{Answer, PendingEntry, ToServer, ToSession, notify};
 use crate::rules::session::DisconnectReason;
+use crate::rules::session::effects::Refusal;
 use crate::rules::session::input::Input;
 use crate::rules::time::Timestamp;
 use crate::storage::shared::CommitOutcome;
@@ -47,6 +48,8 @@ pub(super) type Awaited = HashMap<ConnId, Vec<ClientOp>>;
 impl Session {
     /// Hands the session over, if somebody is there who can stay.
     pub(super) fn hand_over(&mut self, done: Answer<bool>, ctx: &mut Context<Self>) {
+        // Who has not come over from another server yet does not go on with this one to a third.
+        self.awaited_have_left(ctx);
         let is_in = |conn: &&ConnId| self.members.get(conn).is_some_and(|member| !member.entry.waits());
         let (relayed, others): (HashSet<ConnId>, HashSet<ConnId>) =
             self.members.keys().filter(is_in).partition(|conn| self.members[*conn].entry.is_relayed());
@@ -78,7 +81,7 @@ impl Session {
             return notify(done, false);
         }
         let can_stay = |member: &MemberHandle| !member.entry.waits() && member.entry.is_relayed();
-        if !self.members.values().all(can_stay) {
+        if !self.awaited.is_empty() || !self.members.values().all(can_stay) {
             return notify(done, false);
         }
         self.hand_over(done, ctx);
@@ -102,6 +105,7 @@ impl Session {
                 self.leaves_meanwhile(conn);
             }
             ToSession::Stop => self.not_handed_over(ctx),
+            ToSession::Join { entry, .. } => entry.refuse(Refusal::moves()),
             _ => {}
         }
     }
@@ -171,14 +175,16 @@ impl Session {
             let moved = conns.into_iter().zip(goodbyes);
             session.deliver(moved.map(|(conn, text)| (conn, ClientOp::Moved(text))).collect());
             session.tell_handed_over(true);
-            session.end_here("another server goes on with it", MOVED, ctx);
+            tracing::info!("session {}: another server goes on with it", session.machine.id());
+            session.end_here(MOVED, ctx);
         }));
     }
 
     /// No other server takes the session: its members are told to reconnect.
     fn not_handed_over(&mut self, ctx: &mut Context<Self>) {
         self.tell_handed_over(false);
-        self.end_here("it cannot be handed over", STOPS, ctx);
+        tracing::warn!("session {}: it cannot be handed over, and ends here", self.machine.id());
+        self.end_here(STOPS, ctx);
     }
 
     /// Tells the Server whether another one has the session.
@@ -195,14 +201,16 @@ impl Session {
         if self.awaited.is_empty() {
             return;
         }
-        ctx.run_later(RESUME_LIMIT, |session, ctx| {
-            let is_gone = |conn: &&ConnId| !session.members.contains_key(*conn);
-            let mut gone: Vec<ConnId> = session.awaited.keys().filter(is_gone).copied().collect();
-            gone.sort_unstable();
-            for conn in gone {
-                session.leave(conn, Input::Cut(conn), ctx);
-            }
-        });
+        ctx.run_later(RESUME_LIMIT, |session, ctx| session.awaited_have_left(ctx));
+    }
+
+    fn awaited_have_left(&mut self, ctx: &mut Context<Self>) {
+        let is_gone = |conn: &&ConnId| !self.members.contains_key(*conn);
+        let mut gone: Vec<ConnId> = self.awaited.keys().filter(is_gone).copied().collect();
+        gone.sort_unstable();
+        for conn in gone {
+            self.leave(conn, Input::Cut(conn), ctx);
+        }
     }
 
     /// A member who stays is there.

@@ -100,7 +100,8 @@ impl Session {
             ),
         };
         self.tell_handed_over(false);
-        self.end_here(why, message, ctx);
+        tracing::warn!("session {}: it ends here: {why}", self.machine.id());
+        self.end_here(message, ctx);
     }
 
     fn refuse_waiting(&mut self, refusal: &Refusal) {
@@ -111,8 +112,7 @@ impl Session {
     }
 
     /// Ends the session at this server only; its members are told why.
-    pub(super) fn end_here(&mut self, why: &str, message: &str, ctx: &mut Context<Self>) {
-        tracing::warn!("session {}: it ends here: {why}", self.machine.id());
+    pub(super) fn end_here(&mut self, message: &str, ctx: &mut Context<Self>) {
         if let Some(shared) = &self.shared {
             shared.release(self.machine.id());
         }

@@ -52,9 +52,11 @@ struct CommitState {
     wake: Notify,
     is_stopping: AtomicBool,
     metrics: Arc<Metrics>,
-    /// Sessions that this server goes on with, as far as it knows. What else the database has as its own, and has nothing
-    /// queued, is released. A session is here before the database has it.
-    owned: Mutex<HashSet<String>>,
+    /// Sessions that this server goes on with, as far as it knows, and their epochs. What else the database has as its
+    /// own, and has nothing queued, is released. A session is here before the database has it.
+    owned: Mutex<HashMap<String, i64>>,
+    /// Sessions that are being claimed: neither is their former owner's claim a loss, nor are they to be released.
+    claiming: Mutex<HashSet<String>>,
 }
 
 impl CommitState {
@@ -107,6 +109,7 @@ impl PgSessions {
             is_stopping: AtomicBool::new(false),
             metrics,
             owned: Mutex::default(),
+            claiming: Mutex::default(),
         });
         let committing = commit_all(state.clone(), connector.clone());
         let committing = background.enter(|| tokio::spawn(committing));
@@ -223,7 +226,7 @@ async fn commit_all(state: Arc<CommitState>, connector: Arc<Connector>) {
                 if std::mem::take(&mut failures) > 0 {
                     tracing::info!("commits to PostgreSQL work again");
                 }
-                state.owned.lock().retain(|id| !lost.contains(id));
+                state.owned.lock().retain(|id, _| !lost.contains(id));
                 state.metrics.commits.record(begun.elapsed().as_millis() as u64);
                 let told = state.queue.lock().committed(&lost);
                 state.count_uncommitted();
@@ -257,7 +260,7 @@ fn give_up(state: &CommitState, only: Option<&str>) {
         tracing::error!("{} sessions that cannot be committed end at this server", sessions.len());
     }
     state.count_uncommitted();
-    state.owned.lock().retain(|id| !sessions.contains(id));
+    state.owned.lock().retain(|id, _| !sessions.contains(id));
     tell(waiting.into_iter().map(|waiting| (waiting, CommitOutcome::GivenUp)));
 }
 
@@ -273,7 +276,7 @@ impl SharedSessions for PgSessions {
         let (answer, outcome) = oneshot::channel();
         let ends = matches!(changes.last(), Some(FileChange::End));
         if !ends {
-            self.state.owned.lock().insert(id.to_owned());
+            self.state.owned.lock().insert(id.to_owned(), epoch);
         }
         self.state.queue.lock().push(id.to_owned(), epoch, changes, answer);
         if ends {
@@ -285,10 +288,16 @@ impl SharedSessions for PgSessions {
     }
 
     fn claim(&self, id: &str, from: Option<&str>) -> Result<i64, SharedError> {
-        self.state.owned.lock().insert(id.to_owned());
+        self.state.claiming.lock().insert(id.to_owned());
         let claimed =
             self.ask(&self.claimer, async |client| read::claim(client, id, &self.state.owner, from).await);
-        claimed.and_then(|claimed| claimed).inspect_err(|_| self.release(id))
+        let claimed = claimed.and_then(|claimed| claimed);
+        match claimed {
+            Ok(epoch) => drop(self.state.owned.lock().insert(id.to_owned(), epoch)),
+            Err(_) => self.release(id),
+        }
+        self.state.claiming.lock().remove(id);
+        claimed
     }
 
     fn release(&self, id: &str) {
@@ -308,15 +317,24 @@ impl SharedSessions for PgSessions {
     }
 
     fn news(&self, known: &HashMap<String, i64>) -> Result<OwnershipNews, SharedError> {
-        let owned: Vec<String> = self.state.owned.lock().iter().cloned().collect();
+        let state = &self.state;
+        let owned = state.owned.lock().clone();
+        let ids: Vec<&str> = owned.keys().map(String::as_str).collect();
         // Asked after the database was.
-        let is_kept = |id: &str| self.state.owned.lock().contains(id) || self.state.queue.lock().has(id);
+        let is_kept = |id: &str| {
+            state.claiming.lock().contains(id)
+                || state.owned.lock().contains_key(id)
+                || state.queue.lock().has(id)
+        };
         let mut not_understood = self.not_understood.lock();
-        let news = self.ask(&self.reader, async |client| {
-            read::release(client, &self.state.owner, is_kept).await?;
-            read::news(client, &self.state.owner, &owned, known, &mut not_understood).await
+        let mut news = self.ask(&self.reader, async |client| {
+            read::release(client, &state.owner, is_kept).await?;
+            read::news(client, &state.owner, &ids, known, &mut not_understood).await
         })?;
-        self.state.owned.lock().retain(|id| !news.lost.contains(id));
+        // What was claimed meanwhile is not lost: the database was asked before.
+        let (claiming, mut now) = (state.claiming.lock(), state.owned.lock());
+        news.lost.retain(|id| !claiming.contains(id) && now.get(id) == owned.get(id));
+        now.retain(|id, _| !news.lost.contains(id));
         Ok(news)
     }
 

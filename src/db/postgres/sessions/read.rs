@@ -145,7 +145,7 @@ pub(super) async fn release(
 pub(super) async fn news(
     client: &PgClient,
     owner: &str,
-    owned: &[String],
+    owned: &[&str],
     known: &HashMap<String, i64>,
     not_understood: &mut HashMap<String, i64>,
 ) -> Result<OwnershipNews, Error> {

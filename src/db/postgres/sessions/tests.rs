@@ -113,3 +113,30 @@ fn what_a_server_does_not_go_on_with_is_released() {
     assert!(one.news(&HashMap::new()).unwrap().unowned.contains_key("a"));
     assert_eq!(other.claim("a", None).unwrap(), 2);
 }
+
+#[test]
+fn a_session_that_is_being_claimed_is_neither_lost_nor_released() {
+    let Some((_, postgres)) = on_postgres() else { return };
+    postgres.execute("INSERT INTO drawhall_nodes (incarnation, name, address) VALUES ('other', 'n', 'h:1')");
+    let (one, other) = (store(&postgres, "one"), store(&postgres, "other"));
+    let whole = vec![begin(""), put("a.session", JOURNAL), write("a.dprec", 0, "whole")];
+    assert_eq!(outcome(one.commit("a", 1, whole)), CommitOutcome::Committed);
+    std::thread::scope(|scope| {
+        // The claim waits for this one.
+        let locks = scope.spawn(|| {
+            postgres.execute(
+                "DO $$ BEGIN PERFORM 1 FROM drawhall_sessions FOR UPDATE; PERFORM pg_sleep(2); END $$",
+            );
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        let claim = scope.spawn(|| other.claim("a", Some("one")));
+        while !locks.is_finished() {
+            assert_eq!(other.news(&HashMap::new()).unwrap().lost, [""; 0]);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(claim.join().unwrap().unwrap(), 2);
+    });
+    assert_eq!(other.news(&HashMap::new()).unwrap().lost, [""; 0]);
+    assert!(matches!(one.claim("a", None), Err(SharedError::Owned)), "it was not released");
+    assert_eq!(outcome(other.commit("a", 2, vec![write("a.dprec", 5, "!")])), CommitOutcome::Committed);
+}
