@@ -253,7 +253,7 @@ impl<'a> Context<'a> {
     /// Why the database cannot be used.
     fn database_failure(&self) -> Option<&DbError> {
         match &self.failure {
-            Some(SourceError::Database(error)) => Some(error),
+            Some(SourceError::Cluster(error) | SourceError::Database(error)) => Some(error),
             _ => None,
         }
     }

@@ -12,18 +12,10 @@ use crate::db::{Database, DatabaseState, DbError};
 pub enum SourceError {
     #[error("--config: cannot read {path}: {source}; specify another file, or create it")]
     Config { path: PathBuf, source: io::Error },
-    #[error("{}", described(.0))]
+    #[error("--cluster: {0}")]
+    Cluster(DbError),
+    #[error("--database: {0}; this user must be able to read and write the file and its directory")]
     Database(#[from] DbError),
-}
-
-/// An error with its option and, for files, with a remedy.
-fn described(error: &DbError) -> String {
-    match error {
-        DbError::Connect { .. } | DbError::NewerCluster { .. } => format!("--cluster: {error}"),
-        _ => format!(
-            "--database: {error}; this user must be able to read and write the file and its directory"
-        ),
-    }
 }
 
 impl RuleSource {
@@ -33,7 +25,10 @@ impl RuleSource {
     /// When the database cannot be opened.
     pub fn open(&self) -> Result<OpenSource, SourceError> {
         let database = match (&self.cluster, &self.database) {
-            (Some(url), _) => Some(Database::connect(url, self.initial_settings)?),
+            (Some(url), _) => {
+                let connected = Database::connect(url, self.initial_settings);
+                Some(connected.map_err(SourceError::Cluster)?)
+            }
             (None, Some(path)) => Some(Database::open_or_create(path, self.initial_settings)?),
             (None, None) => None,
         };
@@ -48,7 +43,8 @@ impl RuleSource {
     pub fn open_copy(&self) -> Result<(OpenSource, DatabaseState), SourceError> {
         let (database, state) = match (&self.cluster, &self.database) {
             (Some(url), _) => {
-                let database = Database::connect_unchanged(url)?.map_or_else(Database::in_memory, Ok)?;
+                let connected = Database::connect_unchanged(url).map_err(SourceError::Cluster)?;
+                let database = connected.map_or_else(Database::in_memory, Ok)?;
                 (Some(database), DatabaseState::default())
             }
             (None, Some(path)) if path.exists() => {
