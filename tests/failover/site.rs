@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use super::common::eventually;
 use super::database::Pair;
 use super::observed::Row;
 use super::proxy::{Passage, Proxy};
@@ -89,6 +90,8 @@ impl Site {
         if let Some(Database { pair, .. }) = &site.database {
             // The first server has made the tables.
             pair.query(&sql()).unwrap();
+            let first = &site.servers[0];
+            eventually("the settings are read", || first.log().contains("settings were read again"));
         }
         site.servers[1..].iter_mut().for_each(Server::start);
         Some(site)
