@@ -267,8 +267,8 @@ pub(crate) enum ClusterAction {
     },
     /// Show which servers are connected, and what the database has.
     Status,
-    /// Move the sessions of a server to others, as far as nobody notices: those in which nobody is whose connection it
-    /// has itself. It takes no new ones, and /readyz of its admin API is 503. Waits until it has none.
+    /// Move the sessions of a server to others while it runs: those that are empty, and those whose members are all
+    /// connected to other servers. It takes no new ones, and /readyz of its admin API is 503. Waits until it has none.
     Drain {
         /// Its name or address, as `drawhall cluster status` shows it.
         server: String,

@@ -145,9 +145,8 @@ fn find_server(database: &Database, wanted: &str) -> Result<(Node, bool), Failur
             Err(format!("server {shown} shares no sessions: it runs without --cluster-sessions").into())
         }
         [node] => {
-            let takes = |other: &&Node| other.shares_sessions && !other.is_draining;
-            let has_takers = nodes.iter().filter(takes).any(|other| other.incarnation != node.incarnation);
-            Ok((node.clone(), has_takers))
+            let takes = |other: &Node| other.takes_sessions() && other.incarnation != node.incarnation;
+            Ok((node.clone(), nodes.iter().any(takes)))
         }
         _ => {
             let addresses: Vec<&str> = found.iter().map(|node| node.address.as_str()).collect();
@@ -183,16 +182,15 @@ fn drain(url: &ClusterUrl, server: &str, limit: Duration) -> Result<(), Failure>
         let is_there = |(_, owner): &(String, Option<String>)| owner.as_deref() == Some(&node.incarnation);
         let left = sessions.list()?.into_iter().filter(is_there).count();
         if last.replace(left) != Some(left) {
-            outln!("server {name} has {left} sessions");
+            outln!("sessions of server {name}: {left}");
         }
         if left == 0 {
             outln!("it can be stopped");
             return Ok(());
         }
         if begun.elapsed() >= limit {
-            let why =
-                "people are connected to it itself, or a reset or upload goes on; they move when that ends";
-            return Err(format!("{left} sessions are left: {why}").into());
+            let why = "somebody in them is connected to this server itself, or a reset or upload goes on";
+            return Err(format!("sessions that are left: {left} ({why}); they move when that ends").into());
         }
         std::thread::sleep(DRAIN_INTERVAL);
     }

@@ -148,7 +148,7 @@ fn a_server_is_drained_and_nobody_notices() {
     let (mut ben, _) = rejoin(&edge.server, "Ben", &session, "");
     ben.contents_until(STROKE, b"first");
     let (text, status) = drain(&database, &["one", "--wait", "3"]);
-    assert!(text.contains("1 sessions are left") && status == Some(1), "{text}");
+    assert!(text.contains("sessions that are left: 1 ") && status == Some(1), "{text}");
     draw(&mut host, b"the host stays as well");
     assert_eq!(ready(), 503, "a load balancer sends nobody there");
     let servers =

@@ -117,8 +117,7 @@ impl Cluster {
 
     /// The other servers that take sessions over.
     pub fn takers(&self) -> Vec<Node> {
-        let takes = |node: &&Node| node.shares_sessions && !node.is_draining;
-        self.others.lock().iter().filter(takes).cloned().collect()
+        self.others.lock().iter().filter(|node| node.takes_sessions()).cloned().collect()
     }
 
     /// Whether a server has this address, also this one: it may open links to itself. There may be others, from behind a

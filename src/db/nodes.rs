@@ -29,6 +29,13 @@ pub struct Node {
     pub is_draining: bool,
 }
 
+impl Node {
+    /// Whether it takes sessions of other servers over.
+    pub fn takes_sessions(&self) -> bool {
+        self.shares_sessions && !self.is_draining
+    }
+}
+
 /// Nodes in a database engine.
 pub(super) trait NodeStore {
     /// Writes that a server is alive.

@@ -136,8 +136,8 @@ impl Server {
         self.parts.shared.is_some() && self.parts.cluster.as_ref().is_some_and(has_takers)
     }
 
-    /// Whether the sessions of this server are to move to others: those in which nobody is whose connection this server
-    /// has. The others are asked again and again.
+    /// Whether the sessions of this server are to move to others: those that are empty, and those whose members are all
+    /// connected to other servers. The rest is asked again each second.
     pub(super) fn drain(&mut self, is_draining: bool, ctx: &mut Context<Self>) {
         if std::mem::replace(&mut self.leaving.is_draining, is_draining) != is_draining {
             let what =
