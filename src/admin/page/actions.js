@@ -9,6 +9,9 @@ import { replyChips } from "./replies.js";
 /** "1 session", "3 sessions". */
 export const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 
+/** "1 person", "3 people". */
+export const countedPeople = (count) => (count === 1 ? "1 person" : `${count} people`);
+
 /** "Ann", "Ann and Ben", "4 people": for titles. */
 export const called = (persons) => (persons.length > 2 ? `${persons.length} people` : listed(persons.map((person) => person.name)));
 

@@ -7,7 +7,7 @@ import { follow, every } from "./live.js";
 import { online, titleOf, watchOnline } from "./live-users.js";
 import { personsOf } from "./persons.js";
 import { openPerson } from "./person.js";
-import { counted } from "./actions.js";
+import { counted, countedPeople } from "./actions.js";
 import { sentencesOf, userOf } from "./sentences.js";
 import { pictureOf } from "./picture.js";
 
@@ -43,7 +43,7 @@ function sessionRow(session, signs, picture) {
     el("a", { class: `row-link${picture ? " has-picture" : ""}`, href: `#/sessions/${part(session.id)}` },
       picture ? el("img", { class: "small-thumb", alt: "", src: picture }) : null,
       el("span", { class: "row-title" }, titleOf(session.id)),
-      el("span", { class: "row-place" }, counted(session.userCount, "person").replace("persons", "people")),
+      el("span", { class: "row-place" }, countedPeople(session.userCount)),
       el("span", { class: "row-signs" }, signs.map((sign) => el("span", { class: "tag sign" }, sign)), session.nsfm ? tag("18+") : null)));
 }
 

@@ -2,7 +2,7 @@
 
 import { el, fill, field, form, say, bytes, age, time, values, tag } from "./dom.js";
 import { redraw } from "./redraw.js";
-import { counted } from "./actions.js";
+import { counted, countedPeople } from "./actions.js";
 import { get, put } from "./api.js";
 import { isReader } from "./rights.js";
 import { follow, every } from "./live.js";
@@ -18,7 +18,7 @@ function certificate(seconds) {
 
 /** The servers of the cluster, this one first. */
 function serverRow(one, at) {
-  const counts = `${counted(one.sessions, "session")}, ${counted(one.users, "person").replace("persons", "people")}`;
+  const counts = `${counted(one.sessions, "session")}, ${countedPeople(one.users)}`;
   return el("li", { "data-key": one.address },
     el("span", { class: "row-title" }, one.name), " ", at === 0 ? tag("this one") : null, " ", one.draining ? tag("drained") : null,
     el("span", { class: "soft" }, ` ${one.address}: ${counts}${one.sharesSessions ? "" : ", which end with it"}`));
