@@ -11,15 +11,13 @@ use crate::common::client::system_id;
 use crate::common::eventually;
 use crate::common::http::request;
 use crate::common::postgres::PostgresDatabase;
-use crate::{node, node_with, wait_for};
+use crate::{hosted, node, node_with, wait_for};
 
 #[test]
 fn an_administrator_of_one_server_rules_the_sessions_and_users_of_all() {
     let Some(database) = PostgresDatabase::create() else { return };
     let (one, other) = (node(&database), node(&database));
-    let mut host = one.connect();
-    let session = host.host_running("host");
-    wait_for(&other, &session);
+    let (mut host, session) = hosted(&one, &other);
     let mut guest = other.connect();
     let user = guest.join("guest", &session);
     let admin = other.admin.unwrap();
@@ -77,9 +75,7 @@ fn who_may_only_read_here_may_only_read_there() {
     let admin_access = AccessRules { login_required: true, ..AccessRules::default() };
     let asks_for_login = ServeOptions { admin_access, ..ServeOptions::default() };
     let (one, other) = (node(&database), node_with(&database.url(), asks_for_login));
-    let mut host = one.connect();
-    let session = host.host_running("host");
-    wait_for(&other, &session);
+    let (_host, session) = hosted(&one, &other);
     database
         .execute("INSERT INTO users (username, password, flags) VALUES ('reader', 'plain;pw', 'ADMINREAD')");
     let path = format!("/api/sessions/{session}");
@@ -96,9 +92,7 @@ fn who_may_only_read_here_may_only_read_there() {
 fn a_ban_ends_connections_at_all_servers() {
     let Some(database) = PostgresDatabase::create() else { return };
     let (one, other) = (node(&database), node(&database));
-    let mut host = one.connect();
-    let session = host.host_running("host");
-    wait_for(&other, &session);
+    let (_host, session) = hosted(&one, &other);
     // One comes from where the ban is made, into a session elsewhere; the other is elsewhere altogether.
     let (mut relayed, mut far) = (other.connect(), one.connect());
     relayed.join("relayed", &session);
@@ -143,9 +137,7 @@ fn answer_to(admin: SocketAddr, path: &str, body: &[u8]) -> String {
 fn a_request_is_read_alike_by_both_servers() {
     let Some(database) = PostgresDatabase::create() else { return };
     let (one, other) = (node(&database), node(&database));
-    let mut host = one.connect();
-    let session = host.host_running("host");
-    wait_for(&other, &session);
+    let (mut host, session) = hosted(&one, &other);
     let path = format!("/api/sessions/{session}");
     let large = vec![b'x'; 2 << 20];
     for body in [&b"{\"title\": \"\xff\""[..], b"\xff\xfe", b"[1]", b"", &large] {
@@ -164,9 +156,7 @@ fn a_request_is_read_alike_by_both_servers() {
 fn the_servers_are_shown_with_what_they_have() {
     let Some(database) = PostgresDatabase::create() else { return };
     let (one, other) = (node(&database), node(&database));
-    let mut host = one.connect();
-    let session = host.host_running("host");
-    wait_for(&other, &session);
+    let (_host, session) = hosted(&one, &other);
     let mut guest = other.connect();
     guest.join("guest", &session);
     let servers = |admin| request(admin, "GET", "/api/overview", "", None).json["servers"].clone();

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::common::child::spawn_child;
 use crate::common::postgres::PostgresDatabase;
 use crate::common::{Client, eventually};
-use crate::{CHILD, CHILD_SESSIONS, STROKE, ask_to_join, listed, node, wait_for};
+use crate::{CHILD, CHILD_SESSIONS, STROKE, ask_to_join, hosted, listed, node, wait_for};
 
 /// A server in a process of its own, and a client of it.
 fn child_of(database: &PostgresDatabase, sessions: Option<&std::path::Path>) -> (Child, Client) {
@@ -24,9 +24,7 @@ fn child_of(database: &PostgresDatabase, sessions: Option<&std::path::Path>) -> 
 fn clients_are_told_when_the_server_of_their_session_is_gone() {
     let Some(database) = PostgresDatabase::create() else { return };
     let (mut one, other) = (node(&database), node(&database));
-    let mut host = one.connect();
-    let session = host.host_running("host");
-    wait_for(&other, &session);
+    let (_host, session) = hosted(&one, &other);
     let mut guest = other.connect();
     guest.join("guest", &session);
     let mut own = other.connect();
@@ -64,9 +62,7 @@ fn clients_are_told_when_the_server_of_their_session_is_killed() {
 fn a_server_that_stops_says_so_to_clients_in_sessions_of_others() {
     let Some(database) = PostgresDatabase::create() else { return };
     let (one, mut other) = (node(&database), node(&database));
-    let mut host = one.connect();
-    let session = host.host_running("host");
-    wait_for(&other, &session);
+    let (mut host, session) = hosted(&one, &other);
     let mut guest = other.connect();
     let user = guest.join("guest", &session);
     other.stop();

@@ -46,6 +46,14 @@ fn wait_for(server: &TestServer, session: &str) {
     eventually("the other server lists the session", || listed(server).iter().any(|s| s["id"] == session));
 }
 
+/// Hosts a session on one server, and waits until the other lists it.
+fn hosted(one: &TestServer, other: &TestServer) -> (Client, String) {
+    let mut host = one.connect();
+    let session = host.host_running("host");
+    wait_for(other, &session);
+    (host, session)
+}
+
 /// Logs in and asks to join with a password; returns the answer.
 fn ask_to_join(client: &mut Client, name: &str, session: &str, password: &str) -> Value {
     client.ident(name);
@@ -103,9 +111,7 @@ fn clients_of_one_server_draw_in_a_session_of_the_other() {
 fn who_waits_in_the_lobby_sees_sessions_of_all_servers_come_and_go() {
     let Some(database) = PostgresDatabase::create() else { return };
     let (one, other) = (node(&database), node(&database));
-    let mut host = one.connect();
-    let session = host.host_running("host");
-    wait_for(&other, &session);
+    let (mut host, session) = hosted(&one, &other);
     let mut lobby = other.connect();
     let shown = lobby.ident_for_list("lobby");
     assert_eq!((shown.len(), &shown[0]["id"], &shown[0]["founder"]), (1, &json!(session), &json!("host")));
@@ -178,9 +184,7 @@ fn whoever_comes_back_through_another_server_gets_only_what_is_new() {
 fn an_invite_is_looked_up_at_the_server_of_the_session() {
     let Some(database) = PostgresDatabase::create() else { return };
     let (one, other) = (node(&database), node(&database));
-    let mut host = one.connect();
-    let session = host.host_running("host");
-    wait_for(&other, &session);
+    let (_host, session) = hosted(&one, &other);
     let look_up = |server: &TestServer, invite: &str| {
         let mut client = server.connect();
         client.greeting();
@@ -209,9 +213,7 @@ fn child() {
 fn a_client_that_does_not_read_slows_nobody_and_loses_nothing() {
     let Some(database) = PostgresDatabase::create() else { return };
     let (one, other) = (node(&database), node(&database));
-    let mut host = one.connect();
-    let session = host.host_running("host");
-    wait_for(&other, &session);
+    let (mut host, session) = hosted(&one, &other);
     let (mut slow, mut quick) = (other.connect(), other.connect());
     slow.join("slow", &session);
     quick.join("quick", &session);

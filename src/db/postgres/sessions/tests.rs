@@ -34,6 +34,12 @@ fn fetched(store: &Arc<dyn SharedSessions>, id: &str, file: &str) -> Result<Stri
 
 const JOURNAL: &str = "FILE a.dprec\n";
 
+/// Commits the session `a`, whose history is `whole`.
+fn commit_whole(store: &Arc<dyn SharedSessions>) {
+    let whole = vec![begin(""), put("a.session", JOURNAL), write("a.dprec", 0, "whole")];
+    assert_eq!(outcome(store.commit("a", 1, whole)), CommitOutcome::Committed);
+}
+
 #[test]
 fn the_alias_of_a_session_that_ends_is_free_for_the_next() {
     let Some((_, postgres)) = on_postgres() else { return };
@@ -105,8 +111,7 @@ fn what_a_server_does_not_go_on_with_is_released() {
     let Some((_, postgres)) = on_postgres() else { return };
     postgres.execute("INSERT INTO drawhall_nodes (incarnation, name, address) VALUES ('one', 'n', 'h:1')");
     let (one, other) = (store(&postgres, "one"), store(&postgres, "other"));
-    let whole = vec![begin(""), put("a.session", JOURNAL), write("a.dprec", 0, "whole")];
-    assert_eq!(outcome(one.commit("a", 1, whole)), CommitOutcome::Committed);
+    commit_whole(&one);
     assert!(one.news(&HashMap::new()).unwrap().unowned.is_empty());
     assert!(matches!(other.claim("a", None), Err(SharedError::Owned)));
     one.release("a");
@@ -119,8 +124,7 @@ fn a_session_that_is_being_claimed_is_neither_lost_nor_released() {
     let Some((_, postgres)) = on_postgres() else { return };
     postgres.execute("INSERT INTO drawhall_nodes (incarnation, name, address) VALUES ('other', 'n', 'h:1')");
     let (one, other) = (store(&postgres, "one"), store(&postgres, "other"));
-    let whole = vec![begin(""), put("a.session", JOURNAL), write("a.dprec", 0, "whole")];
-    assert_eq!(outcome(one.commit("a", 1, whole)), CommitOutcome::Committed);
+    commit_whole(&one);
     std::thread::scope(|scope| {
         // The claim waits for this one.
         let locks = scope.spawn(|| {
