@@ -267,15 +267,17 @@ pub(crate) enum ClusterAction {
     },
     /// Show which servers are connected, and what the database has.
     Status,
-    /// Move the sessions of a server to others while it runs: those that are empty, and those whose members are all
-    /// connected to other servers. It takes no new ones, and /readyz of its admin API is 503. Waits until it has none.
+    /// Drain a server: move its sessions to other servers while it runs. Sessions with members who are connected to that
+    /// server move when these have left. New sessions are refused, and /readyz of its admin API is 503. Waits until no
+    /// session is left.
     Drain {
-        /// Its name or address, as `drawhall cluster status` shows it.
+        /// Name or address of the server, as `drawhall cluster status` shows it.
+        #[arg(value_name = "NAME")]
         server: String,
-        /// It takes sessions again.
+        /// Stop draining: the server takes sessions again.
         #[arg(long)]
         undo: bool,
-        /// Seconds to wait at most; then the exit status is 1 if sessions are left.
+        /// Exit with status 1 if sessions are left after this time.
         #[arg(long, value_name = "SECONDS", default_value_t = 60, conflicts_with = "undo")]
         wait: u32,
     },

@@ -115,7 +115,7 @@ fn status(url: &ClusterUrl) -> Result<(), Failure> {
     let linked = database.live_nodes()?;
     outln!("servers with links: {}", linked.len());
     for node in linked {
-        let state = if node.is_draining { ", drained" } else { "" };
+        let state = if node.is_draining { ", draining" } else { "" };
         outln!("  {} at {}{state}", text::shown(&node.name), text::shown(&node.address));
     }
     let sessions = shared(url)?.list()?;

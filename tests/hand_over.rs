@@ -147,8 +147,11 @@ fn a_server_is_drained_and_nobody_notices() {
     draw(&mut host, b"first");
     let (mut ben, _) = rejoin(&edge.server, "Ben", &session, "");
     ben.contents_until(STROKE, b"first");
-    let (text, status) = drain(&database, &["one", "--wait", "3"]);
-    assert!(text.contains("sessions that are left: 1 ") && status == Some(1), "{text}");
+    eventually("only the session with the host is left", || {
+        let (text, status) = drain(&database, &["one", "--wait", "0"]);
+        assert_eq!(status, Some(1), "{text}");
+        text.contains("sessions that are left: 1 ")
+    });
     draw(&mut host, b"the host stays as well");
     assert_eq!(ready(), 503, "a load balancer sends nobody there");
     let servers =
@@ -162,6 +165,7 @@ fn a_server_is_drained_and_nobody_notices() {
     refused.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": system_id("x")}));
     let error = refused.reply(|v| v["type"] == "error");
     assert_eq!(error["code"], "closed", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("takes no new sessions"), "{error}");
 
     host.close();
     let (text, status) = drain(&database, &["one"]);
@@ -185,4 +189,27 @@ fn a_server_is_drained_and_nobody_notices() {
         client.reply(|v| v["type"] == "error" || v["state"] == "host")["state"] == "host"
     });
     assert_eq!(ready(), 200);
+}
+
+#[test]
+fn a_server_may_be_stopped_while_it_drains() {
+    let Some(database) = PostgresDatabase::create() else { return };
+    let (mut one, edge, _other) = (named_node(&database, "one"), edge(&database), node(&database));
+    let mut host = one.server.connect();
+    let session = host.host_running("host");
+    draw(&mut host, b"first");
+    let (mut ada, _) = rejoin(&edge.server, "Ada", &session, "");
+    ada.contents_until(STROKE, b"first");
+    // Reading what he sends is slowed down, so it takes seconds until the session can move.
+    let (mut flooder, _) = rejoin(&edge.server, "flooder", &session, "");
+    for _ in 0..300 {
+        flooder.command("x", json!([]), json!({}));
+    }
+    host.close();
+    ada.until(|m| m.kind == LEAVE && m.user == 1);
+    assert_eq!(drain(&database, &["one", "--wait", "0"]).1, Some(1));
+    let admin = one.server.admin.unwrap();
+    eventually("it drains", || request(admin, "GET", "/readyz", "", None).status == 503);
+    one.server.stop();
+    draw(&mut ada, b"still here");
 }

@@ -167,7 +167,7 @@ pub enum ToSession {
     Resume { conn: ConnId, entry: PendingEntry },
     /// From the Server: hand the session over to another server, if somebody is there who can stay. Whether it was.
     HandOver(Answer<bool>),
-    /// From the Server: it is drained. Unloads the session if nobody is in it, and hands it over if all who are can
+    /// From the Server: it is draining. Unloads the session if nobody is in it, and hands it over if all who are can
     /// stay. Whether it was handed over.
     Drain(Answer<bool>),
     /// From the Server: a lookup by a client that logs in.
@@ -289,7 +289,7 @@ pub enum ToServer {
     /// A session is to go on at another server, with these members. What the servers that have their connections are
     /// told then ([`ClientOp::Moved`]), in their order; `None` if no server takes it.
     HandOver { id: String, staying: Box<StayingMembers>, answer: Answer<Option<Vec<String>>> },
-    /// Whether the sessions of this server are to move to others, each second while they are.
+    /// This server is draining: sent each second while it is, and once with `false` when that ends.
     Drain(bool),
     /// Another server hands a session over. Whether this one has it now.
     TakeOver { handed: Box<HandedOver>, answer: Answer<bool> },

@@ -138,7 +138,7 @@ impl Monitor {
     }
 
     fn sample(&mut self, load: Load, keep: bool) {
-        let Load { users, sessions, is_leaving: _ } = load;
+        let Load { users, sessions, refuses_sessions: _ } = load;
         let sample = Sample {
             at: iso_of(Timestamp::now().utc_ms),
             users,

@@ -10,7 +10,7 @@ use super::disks::Disk;
 use super::endpoint::{Api, Call, Json};
 use super::error::ApiError;
 use super::monitor::{GetSnapshot, SAMPLE_SECONDS, Sample};
-use crate::actors::server::{CountByNode, GetLoad, NodeCount};
+use crate::actors::server::{CountByNode, NodeCount};
 use crate::db::nodes::Node;
 
 pub(super) fn endpoints(api: &mut Api) {
@@ -87,9 +87,8 @@ impl AdminState {
     /// The servers of the cluster, and the number of sessions that none of them has.
     async fn servers(&self) -> Result<(Vec<ClusterServer>, usize), ApiError> {
         let Some(cluster) = &self.cluster else { return Ok((Vec::new(), 0)) };
-        let is_draining = self.server.send(GetLoad).await.map_err(ApiError::internal)?.is_leaving;
         let counts = self.server.send(CountByNode).await.map_err(ApiError::internal)?;
-        let own = Node { is_draining, ..cluster.node.clone() };
+        let own = Node { is_draining: counts.is_draining, ..cluster.node.clone() };
         let others = cluster.others().into_iter().map(|node| {
             let count = counts.others.get(&node.incarnation).copied().unwrap_or_default();
             ClusterServer::new(node, count)

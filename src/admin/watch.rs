@@ -10,8 +10,8 @@ impl AdminState {
     /// Readiness: whether the server actor answers, and new clients are welcome.
     pub(super) async fn ready(&self) -> HttpResponse {
         let (mut response, text) = match self.server.send(GetLoad).await {
-            Ok(load) if !load.is_leaving => (HttpResponse::Ok(), "ready\n"),
-            Ok(_) => (HttpResponse::ServiceUnavailable(), "draining\n"),
+            Ok(load) if load.refuses_sessions => (HttpResponse::ServiceUnavailable(), "draining\n"),
+            Ok(_) => (HttpResponse::Ok(), "ready\n"),
             Err(_) => (HttpResponse::ServiceUnavailable(), "stopping\n"),
         };
         response.content_type("text/plain").body(text)

@@ -86,7 +86,10 @@ impl RunningServer {
         let node = cluster.node.clone();
         let listing = self.parts.blocking_pool.run(Job::FileIo, move || database.announce_node(&node));
         // Without the database there is nothing to take over.
-        let Ok(Some(Ok(nodes))) = tokio::time::timeout(DATABASE_LIMIT, listing).await else { return };
+        let Ok(Some(Ok(nodes))) = tokio::time::timeout(DATABASE_LIMIT, listing).await else {
+            tracing::warn!("sessions are not handed over to other servers: the database does not answer");
+            return;
+        };
         cluster.update_others(nodes);
         match self.server.send(HandOver).await {
             Ok(0) | Err(_) => {}

@@ -79,8 +79,8 @@ pub struct Cluster {
     /// The other servers, as the database had them last.
     others: Arc<Mutex<Vec<Node>>>,
     source: Source,
-    /// Places for clients on their way to the server that has taken their session over.
-    following: Arc<Semaphore>,
+    /// Permits for clients on their way to the server that has taken their session over.
+    follow_permits: Arc<Semaphore>,
 }
 
 impl Cluster {
@@ -106,7 +106,7 @@ impl Cluster {
             identity,
             others: Arc::default(),
             source: Source::new(address),
-            following: Arc::new(Semaphore::new(MAX_FOLLOWING)),
+            follow_permits: Arc::new(Semaphore::new(MAX_FOLLOWING)),
         })
     }
 
@@ -186,7 +186,7 @@ impl Cluster {
     /// # Errors
     /// As [`join`](Self::join).
     pub async fn follow(&self, node: &Node, request: &LinkRequest) -> io::Result<(Link, JoinAnswer)> {
-        let _place = self.following.acquire().await.map_err(io::Error::other)?;
+        let _permit = self.follow_permits.acquire().await.map_err(io::Error::other)?;
         self.join(node, request).await
     }
 

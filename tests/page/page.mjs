@@ -74,7 +74,7 @@ try {
   await page.reload();
   await section("Servers").getByText("192.0.2.1:27751: 1 session, 1 person").waitFor();
   await section("Servers").getByText("192.0.2.2:27751: 3 sessions, 12 people").waitFor();
-  assert.equal(await section("Servers").getByText("drained").count(), 1);
+  assert.equal(await section("Servers").getByText("draining").count(), 1);
   await section("Servers").getByText("2 sessions with nobody in them").waitFor();
   await look("servers");
   await page.unroute(/\/api\/overview$/);
@@ -99,9 +99,14 @@ try {
   });
   await page.getByRole("link", { name: "Harbour" }).click();
   await page.waitForFunction(() => document.activeElement.matches("h1") && document.activeElement.textContent.includes("Harbour"));
-  const answered = page.waitForResponse(/\/space$/);
+  const further = page.getByRole("link", { name: "History of this session" });
+  await further.focus();
+  const [answered, before] = [page.waitForResponse(/\/space$/), await page.evaluate(() => window.scrollY)];
   release();
   await answered;
+  await page.getByText(/ of (any size|[0-9.]+ .?B)/).first().waitFor();
+  assert.ok(await further.evaluate((link) => link === document.activeElement), "the focus stays");
+  assert.equal(await page.evaluate(() => window.scrollY), before, "the view stays");
   await page.unroute(/\/api\/sessions\/[^/]+\/space$/);
   await screen("Sessions");
 

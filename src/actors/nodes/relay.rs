@@ -20,6 +20,7 @@ use crate::db::nodes::Node;
 use crate::log::LogUser;
 use crate::metrics::Metrics;
 use crate::rules::batch::Batch;
+use crate::rules::session::hand_over::RESUME_LIMIT;
 use crate::rules::session::{ClientOp, DisconnectReason, Refusal};
 
 /// Bytes that were read from the link and that the client has not taken yet, at most. Beyond, nothing is read, so that
@@ -31,8 +32,8 @@ const CHUNK: usize = 64 << 10;
 const READ_BYTES: usize = 4 << 10;
 /// How long the other server may take to let a client go that has left.
 const LEAVE_LIMIT: Duration = Duration::from_secs(10);
-/// How long a client may take to go on at the server to which a session has moved. That one waits for 10 s.
-const FOLLOW_LIMIT: Duration = Duration::from_secs(9);
+/// How long a client may take to go on at the server to which a session has moved: that one waits a little longer.
+const FOLLOW_LIMIT: Duration = RESUME_LIMIT.saturating_sub(Duration::from_secs(1));
 /// Delay before the next attempt.
 const FOLLOW_RETRY: Duration = Duration::from_millis(300);
 

@@ -136,7 +136,7 @@ impl Handler<MakeSession> for Server {
 
     fn handle(&mut self, wanted: MakeSession, ctx: &mut Self::Context) -> Self::Result {
         let MakeSession { template, passwords, messages } = wanted;
-        if self.stopping.is_some() {
+        if self.refuses_sessions() {
             return Err(AdminError::Stopping);
         }
         if self.is_full() {

@@ -1,6 +1,7 @@
-//! Handing sessions over to other servers when this one stops, and taking them over from others. See
+//! Handing sessions over to other servers when this one stops or is draining, and taking them over from others. See
 //! `crate::actors::session` for what the session does.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::sync::Arc;
@@ -39,21 +40,16 @@ pub(super) struct Leaving {
     is_draining: bool,
     /// Sessions are being asked to move.
     is_asking: bool,
-    /// Places for sessions for which other servers are asked.
-    places: Arc<Semaphore>,
+    /// Stored sessions that this server has given up, until the database has them as unowned.
+    given_up: HashSet<String>,
+    /// Permits for asking other servers to take a session.
+    permits: Arc<Semaphore>,
 }
 
 impl Default for Leaving {
     fn default() -> Self {
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        Leaving { stops: false, is_draining: false, is_asking: false, places }
-    }
-}
-
-impl Leaving {
-    /// Whether new sessions are refused, and those of other servers are not taken over.
-    pub(super) fn takes_none(&self) -> bool {
-        self.stops || self.is_draining
+        let permits = Arc::new(Semaphore::new(AT_ONCE));
+        Leaving { stops: false, is_draining: false, is_asking: false, given_up: HashSet::new(), permits }
     }
 }
 
@@ -74,7 +70,8 @@ impl Handler<HandOver> for Server {
         let sessions = self.loaded_sessions();
         Box::pin(async move {
             let mut handed_over = 0;
-            let all = ask_all(sessions, ToSession::HandOver, &mut handed_over);
+            // All pause at once, as each may have somebody who makes it wait.
+            let all = ask_all(sessions, ToSession::HandOver, usize::MAX, &mut handed_over);
             if tokio::time::timeout(HAND_OVER_LIMIT, all).await.is_err() {
                 tracing::warn!("not all sessions could be handed over in time");
             }
@@ -83,16 +80,22 @@ impl Handler<HandOver> for Server {
     }
 }
 
-/// Asks sessions to move; counts those that do. All pause at once, as each may have somebody who makes it wait.
+/// Asks sessions to move, `at_once` at the same time; counts those that do.
 async fn ask_all(
     sessions: Vec<SessionHandle>,
     message: fn(Answer<bool>) -> ToSession,
+    at_once: usize,
     handed_over: &mut usize,
 ) {
-    let mut asked: JoinSet<Option<bool>> = sessions.into_iter().map(|session| session.ask(message)).collect();
+    let mut waiting = sessions.into_iter();
+    let mut asked: JoinSet<Option<bool>> =
+        waiting.by_ref().take(at_once).map(|session| session.ask(message)).collect();
     while let Some(answer) = asked.join_next().await {
         // One that has ended gives no answer.
         *handed_over += usize::from(matches!(answer, Ok(Some(true))));
+        if let Some(next) = waiting.next() {
+            asked.spawn(next.ask(message));
+        }
     }
 }
 
@@ -130,6 +133,20 @@ impl Server {
         self.directory.entries().filter_map(SessionEntry::address).cloned().collect()
     }
 
+    /// Whether no session may begin here, or come from another server: this one stops, or is draining.
+    pub(super) fn refuses_sessions(&self) -> bool {
+        self.stopping.is_some() || self.leaving.stops || self.leaving.is_draining
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.leaving.is_draining
+    }
+
+    /// Whether this server has given a stored session up.
+    pub(super) fn has_given_up(&self, id: &str) -> bool {
+        self.leaving.given_up.contains(id)
+    }
+
     /// Whether sessions can move, and to whom.
     fn has_takers(&self) -> bool {
         let has_takers = |cluster: &Cluster| !cluster.takers().is_empty();
@@ -141,18 +158,18 @@ impl Server {
     pub(super) fn drain(&mut self, is_draining: bool, ctx: &mut Context<Self>) {
         if std::mem::replace(&mut self.leaving.is_draining, is_draining) != is_draining {
             let what =
-                if is_draining { "is drained: its sessions move to others" } else { "takes sessions again" };
+                if is_draining { "is draining: its sessions move to others" } else { "takes sessions again" };
             tracing::info!("this server {what}");
         }
         if !is_draining || self.leaving.is_asking || !self.has_takers() {
             return;
         }
-        self.give_up_stored();
+        self.leaving.given_up = self.give_up_stored();
         self.leaving.is_asking = true;
         let sessions = self.loaded_sessions();
         let asking = async {
             let mut handed_over = 0;
-            ask_all(sessions, ToSession::Drain, &mut handed_over).await;
+            ask_all(sessions, ToSession::Drain, AT_ONCE, &mut handed_over).await;
             handed_over
         };
         ctx.spawn(asking.into_actor(self).map(|handed_over, server, _| {
@@ -170,9 +187,9 @@ impl Server {
         };
         let from = cluster.node.incarnation.clone();
         let handed = HandedOver { description: entry.description.clone(), from, staying };
-        let places = self.leaving.places.clone();
+        let permits = self.leaving.permits.clone();
         actix_rt::spawn(async move {
-            let _place = places.acquire().await;
+            let _permit = permits.acquire().await;
             notify(answer, ask_others(cluster, handed).await);
         });
     }
@@ -181,7 +198,7 @@ impl Server {
     pub(super) fn take_over(&mut self, handed: HandedOver, answer: Answer<bool>, ctx: &mut Context<Self>) {
         let HandedOver { description, from, staying } = handed;
         let id = description.id.clone();
-        if self.parts.shared.is_none() || self.leaving.takes_none() {
+        if self.parts.shared.is_none() || self.refuses_sessions() {
             return notify(answer, false);
         }
         let Ok(protocol) = description.protocol.parse::<ProtocolVersion>() else {

@@ -126,11 +126,8 @@ impl Server {
         ctx: &mut Context<Self>,
     ) -> Result<SessionHandle, HostRefusal> {
         let HostSession { host, protocol, authenticated, client, in_flight_budget, place } = request;
-        if self.stopping.is_some() {
-            return Err(HostRefusal::Full);
-        }
-        if self.leaving.takes_none() {
-            return Err(HostRefusal::Leaving);
+        if self.refuses_sessions() {
+            return Err(HostRefusal::Draining);
         }
         let hosted_from = place.filter(|_| !authenticated.may_always_host);
         self.has_room_for(hosted_from, authenticated.may_always_host)?;

@@ -220,7 +220,7 @@ impl Handler<ToServer> for Server {
                 self.session_changed(description, announce, ctx);
             }
             ToServer::SessionEnded { id, rest } => self.session_over(&id, rest, ctx),
-            ToServer::SessionMoved { id } => self.session_moved(&id),
+            ToServer::SessionMoved { id } => self.session_moved(&id, ctx),
             ToServer::RequestUnload { id } => self.request_unload(&id),
             ToServer::UnloadDeclined { id } => self.unload_declined(&id),
             // The session is told why no attempt is made.
@@ -364,8 +364,8 @@ pub struct Load {
     pub users: usize,
     /// Sessions.
     pub sessions: usize,
-    /// It is about to stop, or is drained: new clients had better go to another server.
-    pub is_leaving: bool,
+    /// It stops, or is draining: new clients had better go to another server.
+    pub refuses_sessions: bool,
 }
 
 impl Handler<GetLoad> for Server {
@@ -375,7 +375,7 @@ impl Handler<GetLoad> for Server {
         Load {
             users: self.connections.len(),
             sessions: self.session_count(),
-            is_leaving: self.leaving.takes_none(),
+            refuses_sessions: self.refuses_sessions(),
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct NodeCounts {
     pub others: HashMap<String, NodeCount>,
     /// Shared sessions that no server has at the moment.
     pub unowned: usize,
+    /// The sessions of this server move to others.
+    pub is_draining: bool,
 }
 
 /// Sessions of a server, and the users in them.
@@ -58,7 +60,7 @@ impl Handler<CountByNode> for Server {
     type Result = NodeCounts;
 
     fn handle(&mut self, _: CountByNode, _: &mut Self::Context) -> Self::Result {
-        let mut counts = NodeCounts::default();
+        let mut counts = NodeCounts { is_draining: self.is_draining(), ..NodeCounts::default() };
         for entry in self.directory.entries() {
             let count = match &entry.residency {
                 Residency::Remote { node, .. } => counts.others.entry(node.incarnation.clone()).or_default(),

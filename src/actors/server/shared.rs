@@ -1,7 +1,7 @@
 //! Sessions that several servers share. Those without an owner are in the directory as stored ones are; who asks for one
 //! makes this server its owner.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,8 +101,12 @@ impl Server {
                     self.told_by_last_owner.insert(session.id.clone(), told);
                     self.remote_ended(&session.id);
                 }
-                // Also one that this server has given up.
-                Some(SessionEntry { residency: Residency::Stored(_), .. }) => self.session_ended(&session.id),
+                Some(entry) if entry.is_unowned() => self.session_ended(&session.id),
+                Some(SessionEntry { residency: Residency::Stored(_), .. })
+                    if self.has_given_up(&session.id) =>
+                {
+                    self.session_ended(&session.id);
+                }
                 Some(_) => continue,
                 None => {}
             }
@@ -114,12 +118,14 @@ impl Server {
         }
     }
 
-    /// Gives up what is not loaded here, for other servers. The directory has it as unowned when the database does.
-    pub(super) fn give_up_stored(&self) {
-        let Some(shared) = &self.parts.shared else { return };
+    /// Gives up what is not loaded here, for other servers; returns these sessions. The directory has them as unowned
+    /// when the database does.
+    pub(super) fn give_up_stored(&self) -> HashSet<String> {
+        let Some(shared) = &self.parts.shared else { return HashSet::new() };
         let is_own =
             |entry: &&SessionEntry| matches!(entry.residency, Residency::Stored(_)) && !entry.is_unowned();
-        self.directory.entries().filter(is_own).for_each(|entry| shared.release(&entry.description.id));
+        let own = self.directory.entries().filter(is_own).map(|entry| entry.description.id.clone());
+        own.inspect(|id| shared.release(id)).collect()
     }
 
     /// Whether a session has no owner, although this server tells of it: it was the last one, and is late. What it tells
@@ -170,7 +176,11 @@ impl Server {
     }
 
     /// A session that another server has taken over, or that cannot be stored any more: it has ended here.
-    pub(super) fn session_moved(&mut self, id: &str) {
+    pub(super) fn session_moved(&mut self, id: &str, ctx: &mut Context<Self>) {
+        // The other server does not know of its listings.
+        if self.stopping.is_none() {
+            self.unlist(id, None, false, ctx);
+        }
         self.session_ended(id);
         self.stopped_if_idle();
     }

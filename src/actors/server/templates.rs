@@ -57,7 +57,7 @@ impl Server {
 
     /// Creates a session from a template.
     pub(super) fn with_template(&mut self, name: &str, waiter: Waiter, ctx: &mut Context<Self>) {
-        let Some(template) = self.template(name).cloned().filter(|_| self.stopping.is_none()) else {
+        let Some(template) = self.template(name).cloned().filter(|_| !self.refuses_sessions()) else {
             return waiter(Err(Missing::NotFound));
         };
         let waiters = self.instantiating.entry(template.alias.clone()).or_default();
@@ -84,7 +84,7 @@ impl Server {
         let id = self.template_id(alias);
         let begun = match messages {
             // Nothing would stop it or close its files.
-            Ok(_) if self.stopping.is_some() => None,
+            Ok(_) if self.refuses_sessions() => None,
             Ok(messages) => {
                 let (now, mut rng) = (Timestamp::now(), Rng::unseeded());
                 let mut cx = Cx::new(now, &mut rng);

@@ -94,16 +94,14 @@ impl Session {
         }
         for request in waiting {
             let conn = request.client.conn;
-            if self.ended {
-                // Dropping the handle refuses it.
-                self.members.remove(&conn);
-            }
-            if self.handing_over.is_some()
-                && let Some(member) = self.members.remove(&conn)
-            {
-                member.entry.refuse(Refusal::moves());
-            }
             if !self.members.contains_key(&conn) {
+                continue;
+            }
+            if self.ended || self.handing_over.is_some() {
+                // Dropping the handle refuses it.
+                if let Some(member) = self.members.remove(&conn).filter(|_| !self.ended) {
+                    member.entry.refuse(Refusal::moves());
+                }
                 continue;
             }
             if fits.is_some() {

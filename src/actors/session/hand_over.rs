@@ -1,4 +1,5 @@
-//! Handing the session over to another server when this one stops: members whose connections other servers have stay.
+//! Handing the session over to another server when this one stops or is draining: members whose connections other
+//! servers have stay.
 //!
 //! 1. The servers of those members are asked to send nothing more; everybody else is disconnected.
 //! 2. When all that came from them is committed and sent, another server is asked to take the session over.
@@ -14,6 +15,7 @@ use super::{ClientOp, ConnId, MemberHandle, Session};
 use crate::actors::messages::{Answer, PendingEntry, ToServer, ToSession, notify};
 use crate::rules::session::DisconnectReason;
 use crate::rules::session::effects::Refusal;
+use crate::rules::session::hand_over::RESUME_LIMIT;
 use crate::rules::session::input::Input;
 use crate::rules::time::Timestamp;
 use crate::storage::shared::CommitOutcome;
@@ -24,12 +26,12 @@ const PAUSE_LIMIT: Duration = Duration::from_secs(3);
 const COMMIT_LIMIT: Duration = Duration::from_secs(5);
 /// Interval of the check whether all have paused and all is committed.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
-/// How long members may take to be there, at the server that has taken the session over.
-const RESUME_LIMIT: Duration = Duration::from_secs(10);
 /// Messages that are kept for a member who is not there yet, at most; further ones are lost.
 const MAX_KEPT: usize = 1000;
-/// What members are told who cannot stay.
+/// What members are told who cannot stay, when the server stops.
 const STOPS: &str = "This server is about to stop, please reconnect";
+/// The same while the server is draining.
+const MOVES: &str = "This session moves to another server, please reconnect";
 
 /// The session is being handed over.
 pub(super) struct HandingOver {
@@ -39,41 +41,53 @@ pub(super) struct HandingOver {
     staying: HashSet<ConnId>,
     /// Another server has been asked; nothing changes any more.
     is_asked: bool,
-    done: Option<Answer<bool>>,
+    /// Who is told whether it was: a server may be stopped while it is draining.
+    done: Vec<Answer<bool>>,
+    /// What members are told who cannot stay.
+    goodbye: &'static str,
 }
 
 /// Members who stay, at the server that has taken the session over, until they are there: what they are to be sent.
 pub(super) type Awaited = HashMap<ConnId, Vec<ClientOp>>;
 
 impl Session {
-    /// Hands the session over, if somebody is there who can stay.
+    /// The server stops: hands the session over, if somebody is there who can stay.
     pub(super) fn hand_over(&mut self, done: Answer<bool>, ctx: &mut Context<Self>) {
+        if let Some(handing_over) = &mut self.handing_over {
+            return handing_over.done.push(done);
+        }
         // Who has not come over from another server yet does not go on with this one to a third.
         self.awaited_have_left(ctx);
+        self.begin_hand_over(done, STOPS, ctx);
+    }
+
+    fn begin_hand_over(&mut self, done: Answer<bool>, goodbye: &'static str, ctx: &mut Context<Self>) {
         let is_in = |conn: &&ConnId| self.members.get(conn).is_some_and(|member| !member.entry.waits());
         let (relayed, others): (HashSet<ConnId>, HashSet<ConnId>) =
             self.members.keys().filter(is_in).partition(|conn| self.members[*conn].entry.is_relayed());
         let is_able = self.shared.is_some() && !self.ended && !self.is_held && self.awaited.is_empty();
-        let is_ready = self.handing_over.is_none() && self.machine.may_be_handed_over();
-        if relayed.is_empty() || !is_able || !is_ready {
+        if relayed.is_empty() || !is_able || !self.machine.may_be_handed_over() {
             return notify(done, false);
         }
         let mut ops: Vec<(ConnId, ClientOp)> = relayed.iter().map(|conn| (*conn, ClientOp::Pause)).collect();
-        let goodbye = |conn: &ConnId| {
-            let message = STOPS.to_owned();
+        let disconnect = |conn: &ConnId| {
+            let message = goodbye.to_owned();
             (*conn, ClientOp::Disconnect { reason: DisconnectReason::Shutdown, message })
         };
-        ops.extend(others.iter().map(goodbye));
+        ops.extend(others.iter().map(disconnect));
         self.outgoing.extend(ops);
-        let (staying, done) = (HashSet::new(), Some(done));
-        self.handing_over = Some(HandingOver { sending: relayed, staying, is_asked: false, done });
+        let (staying, done) = (HashSet::new(), vec![done]);
+        self.handing_over = Some(HandingOver { sending: relayed, staying, is_asked: false, done, goodbye });
         let now = Timestamp::now();
         self.send(now, ctx);
         self.wait_until_ready(now, ctx);
     }
 
-    /// The server is drained: unloads the session if nobody is in it, and hands it over if all who are can stay.
+    /// The server is draining: unloads the session if nobody is in it, and hands it over if all who are can stay.
     pub(super) fn drain(&mut self, done: Answer<bool>, ctx: &mut Context<Self>) {
+        if let Some(handing_over) = &mut self.handing_over {
+            return handing_over.done.push(done);
+        }
         if self.members.is_empty() {
             if self.is_unused() {
                 self.server.tell(ToServer::RequestUnload { id: self.machine.id().to_owned() });
@@ -84,7 +98,7 @@ impl Session {
         if !self.awaited.is_empty() || !self.members.values().all(can_stay) {
             return notify(done, false);
         }
-        self.hand_over(done, ctx);
+        self.begin_hand_over(done, MOVES, ctx);
     }
 
     /// Whether nothing that this connection sends counts any more.
@@ -104,7 +118,8 @@ impl Session {
             ToSession::Leave(conn) | ToSession::Cut(conn) => {
                 self.leaves_meanwhile(conn);
             }
-            ToSession::Stop => self.not_handed_over(ctx),
+            ToSession::HandOver(done) => self.hand_over(done, ctx),
+            ToSession::Stop => self.not_handed_over("the server stops", ctx),
             ToSession::Join { entry, .. } => entry.refuse(Refusal::moves()),
             _ => {}
         }
@@ -163,7 +178,7 @@ impl Session {
         let Some(handing_over) = &mut self.handing_over else { return };
         if handing_over.staying.is_empty() || !self.machine.may_be_handed_over() {
             // Everybody has left, or a reset has begun.
-            return self.not_handed_over(ctx);
+            return self.not_handed_over("everybody has left, or a reset has begun", ctx);
         }
         handing_over.is_asked = true;
         let staying = self.machine.staying(&handing_over.staying);
@@ -171,7 +186,9 @@ impl Session {
         let (id, staying) = (self.machine.id().to_owned(), Box::new(staying));
         let asked = self.server.ask(|answer| ToServer::HandOver { id, staying, answer });
         ctx.spawn(asked.into_actor(self).map(move |goodbyes, session, ctx| {
-            let Some(goodbyes) = goodbyes.flatten() else { return session.not_handed_over(ctx) };
+            let Some(goodbyes) = goodbyes.flatten() else {
+                return session.not_handed_over("no other server takes it", ctx);
+            };
             let moved = conns.into_iter().zip(goodbyes);
             session.deliver(moved.map(|(conn, text)| (conn, ClientOp::Moved(text))).collect());
             session.tell_handed_over(true);
@@ -180,18 +197,18 @@ impl Session {
         }));
     }
 
-    /// No other server takes the session: its members are told to reconnect.
-    fn not_handed_over(&mut self, ctx: &mut Context<Self>) {
+    /// No other server has the session: its members are told to reconnect.
+    fn not_handed_over(&mut self, why: &str, ctx: &mut Context<Self>) {
+        let goodbye = self.handing_over.as_ref().map_or(STOPS, |handing_over| handing_over.goodbye);
         self.tell_handed_over(false);
-        tracing::warn!("session {}: it cannot be handed over, and ends here", self.machine.id());
-        self.end_here(STOPS, ctx);
+        tracing::warn!("session {}: it is not handed over, and ends here: {why}", self.machine.id());
+        self.end_here(goodbye, ctx);
     }
 
     /// Tells the Server whether another one has the session.
     pub(super) fn tell_handed_over(&mut self, is_elsewhere: bool) {
-        if let Some(done) = self.handing_over.as_mut().and_then(|handing_over| handing_over.done.take()) {
-            notify(done, is_elsewhere);
-        }
+        let done = self.handing_over.iter_mut().flat_map(|handing_over| handing_over.done.drain(..));
+        done.for_each(|done| notify(done, is_elsewhere));
     }
 }
 

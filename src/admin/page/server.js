@@ -20,8 +20,8 @@ function certificate(seconds) {
 function serverRow(one, at) {
   const counts = `${counted(one.sessions, "session")}, ${countedPeople(one.users)}`;
   return el("li", { "data-key": one.address },
-    el("span", { class: "row-title" }, one.name), " ", at === 0 ? tag("this one") : null, " ", one.draining ? tag("drained") : null,
-    el("span", { class: "soft" }, ` ${one.address}: ${counts}${one.sharesSessions ? "" : ", which end with it"}`));
+    el("span", { class: "row-title" }, one.name), " ", at === 0 ? tag("this one") : null, " ", one.draining ? tag("draining") : null,
+    el("span", { class: "soft" }, ` ${one.address}: ${counts}${one.sharesSessions ? "" : ", which no other server takes over"}`));
 }
 
 export async function server(content, signal) {

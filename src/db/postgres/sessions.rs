@@ -226,7 +226,12 @@ async fn commit_all(state: Arc<CommitState>, connector: Arc<Connector>) {
                 if std::mem::take(&mut failures) > 0 {
                     tracing::info!("commits to PostgreSQL work again");
                 }
-                state.owned.lock().retain(|id, _| !lost.contains(id));
+                // A session may have been claimed again meanwhile.
+                let is_lost = |id: &String, epoch: &i64| {
+                    let mut changes = transaction.iter().filter(|changes| lost.contains(&changes.session));
+                    changes.any(|changes| changes.session == *id && changes.epoch == *epoch)
+                };
+                state.owned.lock().retain(|id, epoch| !is_lost(id, epoch));
                 state.metrics.commits.record(begun.elapsed().as_millis() as u64);
                 let told = state.queue.lock().committed(&lost);
                 state.count_uncommitted();

@@ -21,8 +21,8 @@ pub enum HostRefusal {
     TooManyOfAddress,
     /// `totalHistoryLimit` is reached.
     NoSpace,
-    /// The server is about to stop, or is drained.
-    Leaving,
+    /// The server stops, or is draining.
+    Draining,
 }
 
 impl LoginMachine {
@@ -117,7 +117,7 @@ impl LoginMachine {
             HostRefusal::NoSpace => {
                 ("noSpace", "This server has no space for new sessions at the moment. Try again later.")
             }
-            HostRefusal::Leaving => {
+            HostRefusal::Draining => {
                 ("closed", "This server takes no new sessions, as it is about to stop. Host at another one.")
             }
         };

@@ -1,7 +1,9 @@
-//! Handing a session over to another server: members who are connected to a third one stay, and nobody sees them leave.
+//! Handing a session over to another server: members whose connections other servers have stay, and nobody sees them
+//! leave.
 //! Source: docs/guide/cluster.md.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::message::Leave;
@@ -12,6 +14,8 @@ use super::member::{AuthenticatedClient, Feed, Member};
 use super::{Refusal, SessionMachine};
 use crate::history::EMERGENCY_BYTES;
 
+/// How long members may take to be there, at the server that has taken the session over.
+pub const RESUME_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes of avatars that are handed over, at most. They are needed only when the history is rebuilt.
 const MAX_AVATARS: usize = 256 << 10;
 

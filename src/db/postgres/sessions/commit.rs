@@ -253,8 +253,8 @@ impl Committer {
         transaction: &[SessionChanges],
     ) -> Result<HashSet<String>, String> {
         self.client.was_warned();
-        let effect = Statements::of(transaction);
-        let Statements { begun, locked, removed, written, ended } = &effect;
+        let rows = Statements::of(transaction);
+        let Statements { begun, locked, removed, written, ended } = &rows;
         let client = &self.client.client;
         let bytes: Vec<&[u8]> = written.contents.iter().map(|bytes| &bytes[..]).collect();
         let begin_values: [Param<'_>; 4] = [&begun.0, &begun.1, &begun.2, &owner];
@@ -289,7 +289,7 @@ impl Committer {
             return Err("the commit is not known to be on the standby".into());
         }
         let held: HashSet<&str> = held.iter().map(|row| row.get(0)).collect();
-        let lost = effect.locked.0.iter().filter(|session| !held.contains(*session));
+        let lost = rows.locked.0.iter().filter(|session| !held.contains(*session));
         Ok(lost.map(|session| (*session).to_owned()).collect())
     }
 
@@ -328,13 +328,13 @@ mod tests {
         ];
         let ended = SessionChanges { session: "e".into(), epoch: 8, changes: vec![FileChange::End] };
         let transaction = [SessionChanges { session: "s".into(), epoch: 7, changes }, ended];
-        let effect = Statements::of(&transaction);
-        assert_eq!(effect.begun, (vec!["s"], vec!["al"], vec!["p"]));
-        assert_eq!(effect.locked, (vec!["s"], vec![7]));
-        assert_eq!(effect.removed, (vec!["s", "s"], vec!["j", "old"], vec![7, 7]));
-        assert_eq!(effect.written.files, ["h", "h", "j"]);
-        assert_eq!(effect.written.starts, [10, 20, 0]);
-        assert_eq!(effect.written.contents, [bytes("abcd"), bytes("ef"), bytes("newer")]);
-        assert_eq!(effect.ended, (vec!["e"], vec![8]));
+        let rows = Statements::of(&transaction);
+        assert_eq!(rows.begun, (vec!["s"], vec!["al"], vec!["p"]));
+        assert_eq!(rows.locked, (vec!["s"], vec![7]));
+        assert_eq!(rows.removed, (vec!["s", "s"], vec!["j", "old"], vec![7, 7]));
+        assert_eq!(rows.written.files, ["h", "h", "j"]);
+        assert_eq!(rows.written.starts, [10, 20, 0]);
+        assert_eq!(rows.written.contents, [bytes("abcd"), bytes("ef"), bytes("newer")]);
+        assert_eq!(rows.ended, (vec!["e"], vec![8]));
     }
 }

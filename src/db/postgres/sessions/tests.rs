@@ -132,7 +132,10 @@ fn a_session_that_is_being_claimed_is_neither_lost_nor_released() {
                 "DO $$ BEGIN PERFORM 1 FROM drawhall_sessions FOR UPDATE; PERFORM pg_sleep(2); END $$",
             );
         });
-        std::thread::sleep(Duration::from_millis(500));
+        postgres.execute(
+            "DO $$ BEGIN WHILE NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
+             AND pid <> pg_backend_pid()) LOOP PERFORM pg_sleep(0.01); PERFORM pg_stat_clear_snapshot(); END LOOP; END $$",
+        );
         let claim = scope.spawn(|| other.claim("a", Some("one")));
         while !locks.is_finished() {
             assert_eq!(other.news(&HashMap::new()).unwrap().lost, [""; 0]);

@@ -407,7 +407,7 @@ fn the_server_may_refuse_to_host() {
         (HostRefusal::BadProtocol, "badProtocol"),
         (HostRefusal::TooManyOfAddress, "tooManySessions"),
         (HostRefusal::NoSpace, "noSpace"),
-        (HostRefusal::Leaving, "closed"),
+        (HostRefusal::Draining, "closed"),
     ] {
         let mut login = Login::new("");
         login.ident("x").command("host", json!([]), json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID}));

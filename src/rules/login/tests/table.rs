@@ -34,7 +34,7 @@ const ANSWERS: [(&str, &[&str]); 6] = [
     ("Join?", &["refused", "wrong password", "banned"]),
     (
         "Host?",
-        &["full", "id in use", "other version", "too many of address", "no space", "is drained or stops"],
+        &["full", "id in use", "other version", "too many of address", "no space", "is draining or stops"],
     ),
 ];
 
@@ -337,7 +337,7 @@ fn answers(input: &str, answer: &str) -> LoginInput {
             "other version" => HostRefusal::BadProtocol,
             "too many of address" => HostRefusal::TooManyOfAddress,
             "no space" => HostRefusal::NoSpace,
-            "is drained or stops" => HostRefusal::Leaving,
+            "is draining or stops" => HostRefusal::Draining,
             other => panic!("server: {other}"),
         }),
         other => panic!("nobody answers as {other}"),

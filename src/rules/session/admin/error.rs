@@ -43,7 +43,7 @@ pub enum AdminError {
     /// Its files cannot be read at present, with the reason.
     #[error("The session cannot be loaded at the moment: {0}")]
     Unreadable(String),
-    #[error("The server stops")]
+    #[error("The server takes no new sessions, as it is about to stop")]
     Stopping,
     /// Name of the server.
     #[error("The session is on the server {0}: ask that one")]
